@@ -1,0 +1,75 @@
+/*-------------------------------------------------------------------------
+ *
+ * score.h
+ *		Pairs become scores: the one place that puts memo, map, cache table
+ *		and queue together.
+ *
+ * Called by: functions.c, scan.c, rerank.c.
+ *
+ * Copyright (c) 2026, the retrostar authors
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef RSTAR_SCORE_H
+#define RSTAR_SCORE_H
+
+#include "postgres.h"
+
+#include "fmgr.h"
+
+/* Positions of retro_star_score's arguments; explain and prefetch share them */
+enum
+{
+	RSTAR_ARG_QUERY,
+	RSTAR_ARG_DOC,
+	RSTAR_ARG_TASK,
+	RSTAR_ARG_RELEVANCE_DEFINITION,
+	RSTAR_ARG_QUERY_TYPE,
+	RSTAR_ARG_DOC_TYPE,
+	RSTAR_ARG_SAMPLES,
+	RSTAR_ARG_SERVER,
+	RSTAR_NARGS
+};
+
+/* What calls cost, for EXPLAIN ANALYZE.  Lives at least as long as the query. */
+typedef struct RstarScoreStats
+{
+	int64		cached;			/* pairs whose answer was known */
+	int64		joined;			/* pairs that wait for another's request */
+	int64		sent;			/* pairs for which a request was queued */
+	int64		samples;		/* scored samples received for those */
+	int64		prompt_tokens;
+	int64		completion_tokens;
+	int64		failures;		/* pairs that failed */
+	int64		wait_us;		/* time the session waited for answers */
+} RstarScoreStats;
+
+/* One call read ahead: what rstar_score_announce() needs */
+typedef struct RstarAhead
+{
+	uint8		key[32];
+	Datum		query;			/* the argument values it was computed from */
+	Datum		doc;
+	uint64		call;			/* fingerprint of the other arguments */
+	bool		valid;
+} RstarAhead;
+
+/*
+ * Submits the pair of one call, arguments evaluated, and returns without
+ * waiting.  Strict arguments that are NULL give ahead->valid = false.  "stats"
+ * (may be NULL) is credited now and when the answer is read.  "query" and
+ * "doc" may be toasted; they must stay where they are until the call ran or
+ * the ahead is forgotten.  May block, interruptibly, while the queue is full.
+ */
+extern void rstar_score_ahead(const NullableDatum *args, RstarScoreStats *stats,
+							  RstarAhead *ahead);
+
+/*
+ * Tells the calls that are evaluated next which pairs they will ask for: a
+ * call whose query and doc are these very Datums takes the key from here and
+ * neither detoasts nor hashes.  Replaces what was announced before; n = 0
+ * clears.  The array must stay valid until then.
+ */
+extern void rstar_score_announce(const RstarAhead *aheads, int n);
+
+#endif							/* RSTAR_SCORE_H */
