@@ -76,6 +76,13 @@ extern int	rstar_reply_score(const char *text, size_t len);
 extern void rstar_reply_free(RstarReply *reply);
 
 /*
+ * Reads the reply to GET /v1/models: is this model among those it names?
+ * Writes a line for a person that lists them.
+ */
+extern bool rstar_reply_models(const char *body, size_t len, const char *model,
+							   char *buf, size_t size);
+
+/*
  * Seconds that a Retry-After header's value asks for (number, or HTTP date
  * against "now" in Unix seconds), clamped to 0..max; -1 when not understood.
  */

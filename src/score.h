@@ -17,6 +17,10 @@
 
 #include "fmgr.h"
 
+#include "queue.h"
+
+struct RstarStatement;
+
 /* Positions of retro_star_score's arguments; explain and prefetch share them */
 enum
 {
@@ -53,6 +57,31 @@ typedef struct RstarAhead
 	uint64		call;			/* fingerprint of the other arguments */
 	bool		valid;
 } RstarAhead;
+
+/*
+ * The score of one call, arguments evaluated: 0..100, or *isnull.  Waits for
+ * the model when it has to, interruptibly.  Raises coded errors as
+ * retrostar.on_error and the arguments demand.
+ */
+extern double rstar_score_get(const NullableDatum *args, bool *isnull);
+
+/*
+ * Submits a pair as a detached request and returns at once; true when its
+ * score is known already.  May block, interruptibly, while the queue is full.
+ */
+extern bool rstar_score_prefetch(const NullableDatum *args, bool *isnull);
+
+/*
+ * Asks one endpoint of a server for its models, through the worker; waits.
+ * Does not raise an error when the endpoint is at fault.
+ */
+extern void rstar_score_check(Oid serverid, Oid mapping, int endpoint, RstarResult *result);
+
+/* At the end of a statement: gives up what it waits for.  Never raises. */
+extern void rstar_score_release(struct RstarStatement *statement);
+
+/* Raises an error when the library was not preloaded */
+extern void rstar_score_require_preload(void);
 
 /*
  * Submits the pair of one call, arguments evaluated, and returns without

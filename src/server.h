@@ -14,6 +14,10 @@
 
 #include "postgres.h"
 
+/* URLs of one server, and bytes of one URL without its NUL */
+#define RSTAR_SERVER_MAX_URLS		64
+#define RSTAR_SERVER_MAX_URL_LEN	1023
+
 typedef enum RstarDialect
 {
 	RSTAR_DIALECT_SGLANG,

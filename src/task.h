@@ -26,7 +26,8 @@ typedef struct RstarTask
  * Resolves the task of a call: each explicit string wins over the named task
  * (argument, else the setting retrostar.task), which wins over the defaults.
  * Any argument may be NULL.  Arguments are in the database's encoding; the
- * result is UTF-8, palloc'd.  Raises UNDEFINED_OBJECT for an unknown name.
+ * result is UTF-8, palloc'd.  Raises UNDEFINED_OBJECT for an unknown name,
+ * INVALID_PARAMETER_VALUE for an explicit string that is empty.
  */
 extern void rstar_task_resolve(RstarTask *task, const char *name,
 							   const char *relevance_definition,

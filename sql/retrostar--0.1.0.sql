@@ -1,0 +1,248 @@
+/* sql/retrostar--0.1.0.sql */
+
+-- complain if script is sourced in psql, rather than via CREATE EXTENSION
+\echo Use "CREATE EXTENSION retrostar" to load this file. \quit
+
+-- Plain CREATE: an object that somebody planted here first makes this fail.
+CREATE SCHEMA retrostar;
+COMMENT ON SCHEMA retrostar IS 'retrostar: tasks, score cache, views and helpers';
+GRANT USAGE ON SCHEMA retrostar TO PUBLIC;
+
+--
+-- Servers
+--
+CREATE FUNCTION retrostar.fdw_validator(options text[], catalog oid) RETURNS void
+	AS 'MODULE_PATHNAME', 'retrostar_fdw_validator'
+	LANGUAGE C STRICT VOLATILE PARALLEL SAFE;
+COMMENT ON FUNCTION retrostar.fdw_validator(text[], oid) IS
+	'checks the options of servers and user mappings';
+
+CREATE FOREIGN DATA WRAPPER retrostar VALIDATOR retrostar.fdw_validator;
+COMMENT ON FOREIGN DATA WRAPPER retrostar IS
+	'servers of a reasoning reranker (SGLang, vLLM, llama.cpp, or compatible)';
+
+--
+-- Tasks
+--
+CREATE TABLE retrostar.task (
+	name text NOT NULL,
+	query_type text NOT NULL,
+	doc_type text NOT NULL,
+	relevance_definition text NOT NULL,
+	builtin boolean NOT NULL DEFAULT false,
+	CONSTRAINT task_pkey PRIMARY KEY (name)
+);
+COMMENT ON TABLE retrostar.task IS 'what relevance means in a retrieval task; add your own rows';
+COMMENT ON COLUMN retrostar.task.name IS 'the name to give as argument "task" or setting "retrostar.task"';
+COMMENT ON COLUMN retrostar.task.query_type IS 'what a query is, for the prompt';
+COMMENT ON COLUMN retrostar.task.doc_type IS 'what a document is, for the prompt';
+COMMENT ON COLUMN retrostar.task.relevance_definition IS 'when a document counts as relevant';
+COMMENT ON COLUMN retrostar.task.builtin IS 'part of the extension, so not in dumps';
+GRANT SELECT ON retrostar.task TO PUBLIC;
+
+-- The tasks of the BRIGHT benchmark, as the model was trained with them
+INSERT INTO retrostar.task (name, query_type, doc_type, relevance_definition, builtin) VALUES
+	('biology', 'biology post', 'passage',
+	 'Given a query (biology post) and a document (passage), the document is relevant to the query if the critical concepts or theories discussed in the document can provide references for domain experts to draft an answer to the query.', true),
+	('earth_science', 'earth science post', 'passage',
+	 'Given a query (earth science post) and a document (passage), the document is relevant to the query if the critical concepts or theories discussed in the document can provide references for domain experts to draft an answer to the query.', true),
+	('economics', 'economics post', 'passage',
+	 'Given a query (economics post) and a document (passage), the document is relevant to the query if the critical concepts or theories discussed in the document can provide references for domain experts to draft an answer to the query.', true),
+	('psychology', 'psychology post', 'passage',
+	 'Given a query (psychology post) and a document (passage), the document is relevant to the query if the critical concepts or theories discussed in the document can provide references for domain experts to draft an answer to the query.', true),
+	('robotics', 'robotics post', 'passage',
+	 'Given a query (robotics post) and a document (passage), the document is relevant to the query if the critical concepts or theories discussed in the document can provide references for domain experts to draft an answer to the query.', true),
+	('stackoverflow', 'Stack Overflow post', 'passage',
+	 'Given a query (Stack Overflow post) and a document (passage), the document is relevant to the query if the critical concepts or theories discussed in the document can provide references for domain experts to draft an answer to the query.', true),
+	('sustainable_living', 'sustainable living post', 'passage',
+	 'Given a query (sustainable living post) and a document (passage), the document is relevant to the query if the critical concepts or theories discussed in the document can provide references for domain experts to draft an answer to the query.', true),
+	('leetcode', 'LeetCode problem', 'coding problem solution',
+	 'Given a query (LeetCode problem) and a document (coding problem solution), the document is relevant to the query if the underlying algorithms or data structures used in the document can provide helpful insights for solving the problem in the query.', true),
+	('pony', 'Pony coding instruction', 'Pony documentation passage',
+	 'Given a query (Pony coding instruction) and a document (Pony documentation passage), the document is relevant to the query if the Pony syntax described in the document is necessary for beginners with no prior knowledge of Pony to complete the coding instruction in the query.', true),
+	('aops', 'math problem', 'math problem solution',
+	 'Given a query (math problem) and a document (math problem solution), the document is relevant to the query if the theorems used in the document can provide helpful insights for solving the problem in the query.', true),
+	('theoremqa_questions', 'math problem', 'math problem solution',
+	 'Given a query (math problem) and a document (math problem solution), the document is relevant to the query if the theorems used in the document can provide helpful insights for solving the problem in the query.', true),
+	('theoremqa_theorems', 'math problem', 'math-related passage',
+	 'Given a query (math problem) and a document (math-related passage), the document is relevant to the query if the theorem described in the document can help solve the problem in the query.', true);
+
+-- Users' own tasks belong into a dump.
+SELECT pg_catalog.pg_extension_config_dump('retrostar.task', 'WHERE NOT builtin');
+
+--
+-- Score cache
+--
+CREATE TABLE retrostar.score_cache (
+	key bytea NOT NULL,
+	version smallint NOT NULL,
+	scores smallint[] NOT NULL,
+	unscored integer NOT NULL,
+	model text NOT NULL,
+	prompt_tokens bigint NOT NULL,
+	completion_tokens bigint NOT NULL,
+	created timestamptz NOT NULL,
+	updated timestamptz NOT NULL,
+	reasoning jsonb,
+	CONSTRAINT score_cache_pkey PRIMARY KEY (key)
+);
+COMMENT ON TABLE retrostar.score_cache IS 'samples of pairs, written by the retrostar worker';
+COMMENT ON COLUMN retrostar.score_cache.key IS 'SHA-256 of model, sampling parameters, task, query and document; see retrostar.cache_key()';
+COMMENT ON COLUMN retrostar.score_cache.version IS 'format of key and row';
+COMMENT ON COLUMN retrostar.score_cache.scores IS 'scores of the samples, 0 to 100, in order of arrival';
+COMMENT ON COLUMN retrostar.score_cache.unscored IS 'replies that came without a score';
+COMMENT ON COLUMN retrostar.score_cache.model IS 'name of the model, as the server option gave it';
+COMMENT ON COLUMN retrostar.score_cache.prompt_tokens IS 'prompt tokens of all replies, as the server counted them';
+COMMENT ON COLUMN retrostar.score_cache.completion_tokens IS 'generated tokens of all replies, as the server counted them';
+COMMENT ON COLUMN retrostar.score_cache.created IS 'when the first sample came';
+COMMENT ON COLUMN retrostar.score_cache.updated IS 'when the last sample came';
+COMMENT ON COLUMN retrostar.score_cache.reasoning IS 'the replies themselves, where they were asked for';
+-- Who may read it learns which documents were scored how, for all servers.
+REVOKE ALL ON retrostar.score_cache FROM PUBLIC;
+
+--
+-- User functions, in the schema of the extension
+--
+CREATE FUNCTION @extschema@.retro_star_score(
+	query text,
+	doc text,
+	task text DEFAULT NULL,
+	relevance_definition text DEFAULT NULL,
+	query_type text DEFAULT NULL,
+	doc_type text DEFAULT NULL,
+	samples integer DEFAULT NULL,
+	server text DEFAULT NULL)
+	RETURNS double precision
+	AS 'MODULE_PATHNAME', 'retrostar_retro_star_score'
+	LANGUAGE C STABLE PARALLEL RESTRICTED COST 1000000;
+COMMENT ON FUNCTION @extschema@.retro_star_score(text, text, text, text, text, text, integer, text) IS
+	'relevance of a document to a query, 0 to 100, as a reasoning model judges it';
+
+CREATE FUNCTION @extschema@.retro_star_prompt(
+	query text,
+	doc text,
+	task text DEFAULT NULL,
+	relevance_definition text DEFAULT NULL,
+	query_type text DEFAULT NULL,
+	doc_type text DEFAULT NULL)
+	RETURNS text
+	AS 'MODULE_PATHNAME', 'retrostar_retro_star_prompt'
+	LANGUAGE C STABLE PARALLEL SAFE;
+COMMENT ON FUNCTION @extschema@.retro_star_prompt(text, text, text, text, text, text) IS
+	'the prompt that retro_star_score() sends for a query and a document';
+
+CREATE FUNCTION @extschema@.retro_star_prefetch(
+	query text,
+	doc text,
+	task text DEFAULT NULL,
+	relevance_definition text DEFAULT NULL,
+	query_type text DEFAULT NULL,
+	doc_type text DEFAULT NULL,
+	samples integer DEFAULT NULL,
+	server text DEFAULT NULL)
+	RETURNS boolean
+	AS 'MODULE_PATHNAME', 'retrostar_retro_star_prefetch'
+	LANGUAGE C VOLATILE PARALLEL RESTRICTED COST 1000;
+COMMENT ON FUNCTION @extschema@.retro_star_prefetch(text, text, text, text, text, text, integer, text) IS
+	'asks for a score without waiting for it; true when it is known already';
+
+--
+-- For operators
+--
+CREATE FUNCTION retrostar.check(
+	server text DEFAULT NULL,
+	OUT endpoint text,
+	OUT ok boolean,
+	OUT detail text,
+	OUT latency interval)
+	RETURNS SETOF record
+	AS 'MODULE_PATHNAME', 'retrostar_check'
+	LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION retrostar.check(text) IS
+	'says what works and what is wrong: worker, network, API key, model name';
+
+CREATE FUNCTION retrostar.cache_key(
+	query text,
+	doc text,
+	task text DEFAULT NULL,
+	relevance_definition text DEFAULT NULL,
+	query_type text DEFAULT NULL,
+	doc_type text DEFAULT NULL,
+	samples integer DEFAULT NULL,
+	server text DEFAULT NULL)
+	RETURNS bytea
+	AS 'MODULE_PATHNAME', 'retrostar_cache_key'
+	LANGUAGE C STABLE PARALLEL SAFE;
+COMMENT ON FUNCTION retrostar.cache_key(text, text, text, text, text, text, integer, text) IS
+	'the key of a pair in retrostar.score_cache';
+
+CREATE FUNCTION retrostar.cache_prune(
+	older_than interval DEFAULT NULL,
+	keep_rows bigint DEFAULT NULL)
+	RETURNS bigint
+	AS 'MODULE_PATHNAME', 'retrostar_cache_prune'
+	LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION retrostar.cache_prune(interval, bigint) IS
+	'removes old rows of retrostar.score_cache and returns their number';
+-- It needs DELETE on the table, which the caller's role must have; no more.
+
+CREATE FUNCTION retrostar.parse_reply(
+	body text,
+	status integer DEFAULT 200,
+	OUT outcome text,
+	OUT score integer,
+	OUT finish_reason text,
+	OUT prompt_tokens integer,
+	OUT completion_tokens integer,
+	OUT message text)
+	RETURNS record
+	AS 'MODULE_PATHNAME', 'retrostar_parse_reply'
+	LANGUAGE C STRICT IMMUTABLE PARALLEL SAFE;
+COMMENT ON FUNCTION retrostar.parse_reply(text, integer) IS
+	'what retrostar makes of the body of a reply with this HTTP status';
+
+CREATE FUNCTION retrostar.pause() RETURNS void
+	AS 'MODULE_PATHNAME', 'retrostar_pause'
+	LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION retrostar.pause() IS
+	'keeps the requests of this database queued: nothing is sent until retrostar.resume()';
+-- It holds up everybody.
+REVOKE ALL ON FUNCTION retrostar.pause() FROM PUBLIC;
+
+CREATE FUNCTION retrostar.resume() RETURNS void
+	AS 'MODULE_PATHNAME', 'retrostar_resume'
+	LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION retrostar.resume() IS 'ends retrostar.pause()';
+REVOKE ALL ON FUNCTION retrostar.resume() FROM PUBLIC;
+
+CREATE FUNCTION retrostar.queue_state(
+	OUT worker_pid integer,
+	OUT paused boolean,
+	OUT pairs integer,
+	OUT waiting integer,
+	OUT running integer,
+	OUT unstored integer,
+	OUT asked bigint,
+	OUT answered bigint,
+	OUT failed bigint,
+	OUT cancelled bigint,
+	OUT joined bigint,
+	OUT samples_sent bigint,
+	OUT samples_scored bigint,
+	OUT samples_unscored bigint,
+	OUT stored bigint,
+	OUT lost bigint,
+	OUT waiters integer,
+	OUT free_requests integer,
+	OUT free_waiters integer,
+	OUT text_bytes bigint)
+	RETURNS record
+	AS 'MODULE_PATHNAME', 'retrostar_queue_state'
+	LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION retrostar.queue_state() IS
+	'state and counters of the queue; see the view retrostar.stat_queue';
+
+CREATE VIEW retrostar.stat_queue AS SELECT * FROM retrostar.queue_state();
+COMMENT ON VIEW retrostar.stat_queue IS
+	'pairs of this database in work and counted since the server started, and the shared memory of all databases';
+GRANT SELECT ON retrostar.stat_queue TO PUBLIC;

@@ -1,0 +1,78 @@
+/*-------------------------------------------------------------------------
+ *
+ * compat.h
+ *		Differences between PostgreSQL 15 and 18; the only place with version
+ *		conditions.
+ *
+ * Copyright (c) 2026, the retrostar authors
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef RSTAR_COMPAT_H
+#define RSTAR_COMPAT_H
+
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "catalog/pg_database.h"
+#include "catalog/pg_foreign_server.h"
+#include "executor/executor.h"
+#include "storage/latch.h"
+#include "utils/acl.h"
+#include "utils/wait_event.h"
+
+/* 17: wait events of extensions have names; before, all share one */
+#if PG_VERSION_NUM >= 170000
+#define rstar_wait_event(name) WaitEventExtensionNew(name)
+#else
+#define rstar_wait_event(name) PG_WAIT_EXTENSION
+#endif
+
+/* 16: one function for the ownership and privileges of all kinds of objects */
+#if PG_VERSION_NUM >= 160000
+#define rstar_database_ownercheck(dboid, roleid) \
+	object_ownercheck(DatabaseRelationId, dboid, roleid)
+#define rstar_server_aclcheck(serverid, roleid, mode) \
+	object_aclcheck(ForeignServerRelationId, serverid, roleid, mode)
+#else
+#define rstar_database_ownercheck(dboid, roleid) pg_database_ownercheck(dboid, roleid)
+#define rstar_server_aclcheck(serverid, roleid, mode) \
+	pg_foreign_server_aclcheck(serverid, roleid, mode)
+#endif
+
+/* 17: a wait event set belongs to a resource owner (here none), not a context */
+#if PG_VERSION_NUM >= 180000
+#include "storage/waiteventset.h"
+#endif
+#if PG_VERSION_NUM >= 170000
+#define rstar_create_wait_event_set(n) CreateWaitEventSet(NULL, n)
+#else
+#define rstar_create_wait_event_set(n) CreateWaitEventSet(TopMemoryContext, n)
+#endif
+
+/* 18: the attribute became a keyword in front of the declaration */
+#if PG_VERSION_NUM >= 180000
+#define RSTAR_NORETURN pg_noreturn
+#else
+#define RSTAR_NORETURN pg_attribute_noreturn()
+#endif
+
+/* 18: index scans count into an instrument */
+#if PG_VERSION_NUM >= 180000
+#define rstar_index_beginscan(heap, index, snapshot, nkeys) \
+	index_beginscan(heap, index, snapshot, NULL, nkeys, 0)
+#else
+#define rstar_index_beginscan(heap, index, snapshot, nkeys) \
+	index_beginscan(heap, index, snapshot, nkeys, 0)
+#endif
+
+/* 18: ExecutorRun lost the argument "execute_once" */
+#if PG_VERSION_NUM >= 180000
+#define RSTAR_RUN_ARGS QueryDesc *queryDesc, ScanDirection direction, uint64 count
+#define RSTAR_RUN_PASS queryDesc, direction, count
+#else
+#define RSTAR_RUN_ARGS QueryDesc *queryDesc, ScanDirection direction, uint64 count, bool execute_once
+#define RSTAR_RUN_PASS queryDesc, direction, count, execute_once
+#endif
+
+#endif							/* RSTAR_COMPAT_H */

@@ -1,0 +1,132 @@
+/*-------------------------------------------------------------------------
+ *
+ * dispatch.h
+ *		Requests between sessions and the worker, the worker's side.
+ *
+ * Called by: worker.c only.
+ *
+ * Copyright (c) 2026, the retrostar authors
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef RSTAR_DISPATCH_H
+#define RSTAR_DISPATCH_H
+
+#include "postgres.h"
+
+#include "utils/timestamp.h"
+
+#include "guc.h"
+#include "queue.h"
+
+/* One request in work, in shared memory; stays while samples are in flight */
+struct RstarRequest;
+
+/* One sample to send */
+typedef struct RstarClaim
+{
+	struct RstarRequest *request;
+	int			slot;			/* 0..retrostar.max_requests-1, the request's own
+								 * while it is in work */
+	RstarKind	kind;
+	Oid			serverid;
+	Oid			mapping;
+	int			sample;			/* its number, which makes the seed */
+	int			endpoint;		/* CHECK: which */
+	uint64		affinity;
+	RstarKey	key;
+	const char *body;			/* in shared memory; stays while in flight */
+	int			body_len;
+} RstarClaim;
+
+/* What a reply brought */
+typedef struct RstarAnswer
+{
+	int			score;			/* 0..100; -1: a reply without a score */
+	bool		truncated;		/* ... because max_tokens was used up */
+	int			prompt_tokens;
+	int			completion_tokens;
+	int			http_status;
+	int64		elapsed_us;
+	const char *detail;			/* CHECK, or why there is no score; may be NULL */
+} RstarAnswer;
+
+/*
+ * Whether a server can take another sample now; if so, it is given one.
+ * Called with a lock held: looks things up and counts, nothing else.
+ */
+typedef bool (*RstarAdmit) (Oid serverid, Oid mapping);
+
+/*
+ * Takes up to "max" samples from the sessions' queues, one session after
+ * another; what the server cannot take stays queued.
+ */
+extern int	rstar_dispatch_claim(RstarClaim *claims, int max, RstarAdmit admit);
+
+/*
+ * A sample was answered.  A reply without a score gives true when it is to be
+ * asked again, with *sample as its new number; "again" says whether the
+ * caller has attempts left for that.
+ */
+extern bool rstar_dispatch_answered(struct RstarRequest *request,
+									const RstarAnswer *answer, bool again, int *sample);
+
+/* A sample failed for good, and with it the request */
+extern void rstar_dispatch_failed(struct RstarRequest *request, RstarStatus status,
+								  int http_status, const char *detail);
+
+/* The next request whose samples are to be closed, and its slot, or NULL */
+extern struct RstarRequest *rstar_dispatch_cancelled(int *slot);
+/* All "n" samples of it that were in flight are closed */
+extern void rstar_dispatch_dropped(struct RstarRequest *request, int n);
+
+/* Wakes sessions that wait for room; at the end of a turn */
+extern void rstar_dispatch_turn_done(void);
+
+/* One answer to be stored */
+typedef struct RstarAnswered
+{
+	struct RstarRequest *request;
+	RstarKey	key;
+	char		model[RSTAR_MODEL_LEN];
+	int			nscores;
+	int			unscored;
+	int64		prompt_tokens;
+	int64		completion_tokens;
+	TimestampTz answered_at;
+	uint8		scores[RSTAR_MAX_SAMPLES];
+} RstarAnswered;
+
+/* Copies up to "max" of the oldest answers that the table does not have */
+extern int	rstar_dispatch_unstored(RstarAnswered *answers, int max);
+/* They are in the table now, committed */
+extern void rstar_dispatch_stored(const RstarAnswered *answers, int n);
+/* They cannot be stored for the time being (or can again) */
+extern void rstar_dispatch_cannot_store(bool cannot);
+/* The table is gone: there is nothing to store them for */
+extern void rstar_dispatch_discard(const RstarAnswered *answers, int n);
+
+/* How much there is to do; also what decides whether the worker may sleep */
+typedef struct RstarLoad
+{
+	int			waiting;		/* requests with samples to claim */
+	int			running;
+	int			unstored;
+	bool		paused;
+} RstarLoad;
+extern void rstar_dispatch_load(RstarLoad *load);
+
+/*
+ * Before the worker sleeps: from now on its latch is set for new work.
+ * False when some came since the last claim, and it should not sleep.
+ */
+extern bool rstar_dispatch_sleep(void);
+
+/*
+ * The worker leaves: what was in flight is queued again; "lost" when it dies
+ * of an error, so that a request that kills workers is given up.  Called from
+ * an exit callback, never raises.
+ */
+extern void rstar_dispatch_leave(bool lost);
+
+#endif							/* RSTAR_DISPATCH_H */

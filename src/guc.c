@@ -1,0 +1,135 @@
+/*-------------------------------------------------------------------------
+ *
+ * guc.c
+ *		Every setting: variable, default, range.
+ *
+ * Called by: retrostar.c, once.
+ *
+ * max_requests and shared_memory size shared memory and can only be set at
+ * server start; when the library is not preloaded they cannot be defined any
+ * more (PGC_POSTMASTER after start-up is an error), and nothing reads them.
+ *
+ * Copyright (c) 2026, the retrostar authors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <limits.h>
+
+#include "miscadmin.h"
+#include "utils/guc.h"
+
+#include "guc.h"
+
+char	   *rstar_server = NULL;
+char	   *rstar_task = NULL;
+int			rstar_samples = RSTAR_DEFAULT_SAMPLES;
+int			rstar_on_error = RSTAR_ON_ERROR_ERROR;
+int			rstar_on_miss = RSTAR_ON_MISS_WAIT;
+int			rstar_unscored_reply = RSTAR_UNSCORED_RETRY;
+bool		rstar_cache = true;
+int			rstar_request_limit = RSTAR_DEFAULT_REQUEST_LIMIT;
+int			rstar_max_requests = RSTAR_DEFAULT_MAX_REQUESTS;
+int			rstar_shared_memory = RSTAR_DEFAULT_SHARED_MEMORY;
+int			rstar_worker_idle_timeout = RSTAR_DEFAULT_WORKER_IDLE_TIMEOUT;
+
+static const struct config_enum_entry on_error_options[] = {
+	{"error", RSTAR_ON_ERROR_ERROR, false},
+	{"null", RSTAR_ON_ERROR_NULL, false},
+	{NULL, 0, false}
+};
+
+static const struct config_enum_entry on_miss_options[] = {
+	{"wait", RSTAR_ON_MISS_WAIT, false},
+	{"skip", RSTAR_ON_MISS_SKIP, false},
+	{NULL, 0, false}
+};
+
+static const struct config_enum_entry unscored_reply_options[] = {
+	{"retry", RSTAR_UNSCORED_RETRY, false},
+	{"zero", RSTAR_UNSCORED_ZERO, false},
+	{NULL, 0, false}
+};
+
+static void define_user_settings(void);
+static void define_startup_settings(void);
+
+void
+rstar_guc_init(void)
+{
+	define_user_settings();
+	if (process_shared_preload_libraries_in_progress)
+		define_startup_settings();
+	MarkGUCPrefixReserved("retrostar");
+}
+
+static void
+define_user_settings(void)
+{
+	DefineCustomStringVariable("retrostar.server",
+							   "Names the server that scores when a call names none.",
+							   "Empty: the only server on which the role has USAGE.",
+							   &rstar_server, "",
+							   PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomStringVariable("retrostar.task",
+							   "Names the task of calls that name none.",
+							   "Empty: the general definition of relevance.",
+							   &rstar_task, "",
+							   PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("retrostar.samples",
+							"Sets the number of samples whose mean is a score.",
+							NULL,
+							&rstar_samples, RSTAR_DEFAULT_SAMPLES,
+							RSTAR_MIN_SAMPLES, RSTAR_MAX_SAMPLES,
+							PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomEnumVariable("retrostar.on_error",
+							 "Sets what becomes of a pair that cannot be scored.",
+							 "error: the statement fails.  null: the score is NULL and the statement ends with one warning.",
+							 &rstar_on_error, RSTAR_ON_ERROR_ERROR, on_error_options,
+							 PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomEnumVariable("retrostar.on_miss",
+							 "Sets what a call does when the score is not known yet.",
+							 "wait: the model is asked.  skip: nothing is sent and the score is NULL.",
+							 &rstar_on_miss, RSTAR_ON_MISS_WAIT, on_miss_options,
+							 PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomEnumVariable("retrostar.unscored_reply",
+							 "Sets what a reply without a score counts as.",
+							 "retry: nothing, it is asked again with another seed.  zero: a score of 0.",
+							 &rstar_unscored_reply, RSTAR_UNSCORED_RETRY, unscored_reply_options,
+							 PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomBoolVariable("retrostar.cache",
+							 "Uses scores that are already known.",
+							 "Off: every pair is asked again; the new samples are stored beside the old ones.",
+							 &rstar_cache, true,
+							 PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("retrostar.request_limit",
+							"Limits the samples that one statement may send.",
+							"-1: no limit.  What was sent before stays in the cache.",
+							&rstar_request_limit, RSTAR_DEFAULT_REQUEST_LIMIT,
+							-1, INT_MAX,
+							PGC_SUSET, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("retrostar.worker_idle_timeout",
+							"Sets how long a worker without work stays.",
+							NULL,
+							&rstar_worker_idle_timeout, RSTAR_DEFAULT_WORKER_IDLE_TIMEOUT,
+							RSTAR_MIN_WORKER_IDLE_TIMEOUT, RSTAR_MAX_WORKER_IDLE_TIMEOUT,
+							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
+}
+
+static void
+define_startup_settings(void)
+{
+	DefineCustomIntVariable("retrostar.max_requests",
+							"Sets how many pairs can be in work at once, over all sessions.",
+							"A session that finds no place waits for one.",
+							&rstar_max_requests, RSTAR_DEFAULT_MAX_REQUESTS,
+							RSTAR_MIN_MAX_REQUESTS, RSTAR_MAX_MAX_REQUESTS,
+							PGC_POSTMASTER, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("retrostar.shared_memory",
+							"Sets the shared memory for the texts of pairs in work.",
+							"No document longer than this can be scored.",
+							&rstar_shared_memory, RSTAR_DEFAULT_SHARED_MEMORY,
+							RSTAR_MIN_SHARED_MEMORY, RSTAR_MAX_SHARED_MEMORY,
+							PGC_POSTMASTER, GUC_UNIT_KB, NULL, NULL, NULL);
+}

@@ -1,0 +1,378 @@
+/*-------------------------------------------------------------------------
+ *
+ * launch.c
+ *		The life of a database's worker, seen from outside.
+ *
+ * Called by: score.c, functions.c (ensure), worker.c (started, leaving,
+ * retire), retrostar.c (init).  Calls: shmem.c.
+ *
+ * There is at most one worker a database.  The first session that needs one
+ * marks the database's entry STARTING and registers a dynamic background
+ * worker; the worker marks it RUNNING.  A session that waits looks again
+ * every second while the state is STARTING: the one that registered may be
+ * gone, and a worker that the postmaster could not fork tells nobody else.
+ * Should two workers start, the second sees the first and leaves.
+ *
+ * Commands that need a database without sessions (DROP DATABASE, RENAME, SET
+ * TABLESPACE, use as a template) would wait five seconds for the worker and
+ * fail: a utility hook asks it to leave first.
+ *
+ * Copyright (c) 2026, the retrostar authors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_database.h"
+#include "commands/dbcommands.h"
+#include "commands/defrem.h"
+#include "miscadmin.h"
+#include "nodes/parsenodes.h"
+#include "postmaster/bgworker.h"
+#include "storage/latch.h"
+#include "tcop/utility.h"
+#include "utils/timestamp.h"
+
+#include "compat.h"
+#include "launch.h"
+#include "shmem.h"
+
+/* How long to go on when all worker slots are taken, and how often to try */
+#define REGISTER_TIMEOUT_MS 5000
+#define REGISTER_FIRST_DELAY_MS 10
+#define REGISTER_MAX_DELAY_MS 500
+
+/* While a worker starts, waiters look after it this often */
+#define STARTING_CHECK_MS 1000
+/* A start that took longer than this never happened */
+#define STARTING_TIMEOUT_MS 10000
+
+#define MAX_FAILED_STARTS 3
+
+static ProcessUtility_hook_type prev_ProcessUtility = NULL;
+
+/* The worker that this session registered last */
+static BackgroundWorkerHandle *my_worker = NULL;
+
+static bool claim_registration(RstarDatabase *db);
+static void register_worker(void);
+static void registration_failed(void);
+static void utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
+					ProcessUtilityContext context, ParamListInfo params,
+					QueryEnvironment *queryEnv, DestReceiver *dest, QueryCompletion *qc);
+static Oid	database_to_empty(Node *parsetree);
+static DefElem *find_option(List *options, const char *name);
+static void ask_to_leave(Oid dboid);
+
+void
+rstar_launch_init(void)
+{
+	prev_ProcessUtility = ProcessUtility_hook;
+	ProcessUtility_hook = utility;
+}
+
+long
+rstar_launch_ensure(void)
+{
+	RstarDatabase *db;
+	RstarWorkerState state;
+	bool		failed = false;
+	bool		mine = false;
+
+	LWLockAcquire(rstar_shared->lock, LW_EXCLUSIVE);
+	db = rstar_shmem_database(MyDatabaseId, true);
+	state = db ? db->worker : RSTAR_WORKER_NONE;
+	if (db != NULL && state != RSTAR_WORKER_RUNNING)
+	{
+		failed = db->failed_starts >= MAX_FAILED_STARTS;
+		if (failed)
+			db->failed_starts = 0;
+		else
+			mine = claim_registration(db);
+	}
+	LWLockRelease(rstar_shared->lock);
+
+	if (db == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("too many databases use retrostar at once"),
+				 errhint("Raise the setting \"max_worker_processes\".")));
+	if (failed)
+		ereport(ERROR,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("could not start the retrostar worker of database \"%s\"",
+						get_database_name(MyDatabaseId)),
+				 errdetail("It ended %d times before it could work.", MAX_FAILED_STARTS),
+				 errhint("The server log says why.")));
+	if (mine)
+		register_worker();
+	return state == RSTAR_WORKER_RUNNING ? -1 : STARTING_CHECK_MS;
+}
+
+/* Lock held.  True: the caller is the one to register a worker. */
+static bool
+claim_registration(RstarDatabase *db)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	pid_t		pid;
+
+	if (db->worker == RSTAR_WORKER_STARTING)
+	{
+		bool		stopped = my_worker != NULL &&
+			GetBackgroundWorkerPid(my_worker, &pid) == BGWH_STOPPED;
+
+		if (!stopped &&
+			!TimestampDifferenceExceeds(db->worker_since, now, STARTING_TIMEOUT_MS))
+			return false;
+		db->failed_starts++;
+	}
+	if (db->leave)
+		return false;			/* the database is about to go */
+	db->worker = RSTAR_WORKER_STARTING;
+	db->worker_since = now;
+	return true;
+}
+
+/*
+ * Tries for a while: slots of parallel workers come free in milliseconds.
+ * On error the entry goes back to NONE, so that others may try.
+ */
+static void
+register_worker(void)
+{
+	BackgroundWorker worker;
+	TimestampTz start = GetCurrentTimestamp();
+	long		delay = REGISTER_FIRST_DELAY_MS;
+	MemoryContext old;
+
+	memset(&worker, 0, sizeof(worker));
+	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker.bgw_start_time = BgWorkerStart_ConsistentState;
+	worker.bgw_restart_time = BGW_NEVER_RESTART;
+	worker.bgw_main_arg = ObjectIdGetDatum(MyDatabaseId);
+	worker.bgw_notify_pid = MyProcPid;
+	strlcpy(worker.bgw_library_name, "retrostar", BGW_MAXLEN);
+	strlcpy(worker.bgw_function_name, "rstar_worker_main", BGW_MAXLEN);
+	snprintf(worker.bgw_name, BGW_MAXLEN, "retrostar worker for database %u", MyDatabaseId);
+	strlcpy(worker.bgw_type, "retrostar worker", BGW_MAXLEN);
+
+	if (my_worker != NULL)
+		pfree(my_worker);
+	my_worker = NULL;
+	PG_TRY();
+	{
+		for (;;)
+		{
+			bool		registered;
+
+			old = MemoryContextSwitchTo(TopMemoryContext);
+			registered = RegisterDynamicBackgroundWorker(&worker, &my_worker);
+			MemoryContextSwitchTo(old);
+			if (registered)
+				break;
+			if (TimestampDifferenceExceeds(start, GetCurrentTimestamp(), REGISTER_TIMEOUT_MS))
+				ereport(ERROR,
+						(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+						 errmsg("could not register a background worker for retrostar"),
+						 errdetail("All worker slots were in use for %d s.",
+								   REGISTER_TIMEOUT_MS / 1000),
+						 errhint("Raise the setting \"max_worker_processes\" (now %d).",
+								 max_worker_processes)));
+			(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+							 delay, PG_WAIT_EXTENSION);
+			ResetLatch(MyLatch);
+			CHECK_FOR_INTERRUPTS();
+			delay = Min(delay * 2, REGISTER_MAX_DELAY_MS);
+		}
+	}
+	PG_CATCH();
+	{
+		registration_failed();
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+}
+
+static void
+registration_failed(void)
+{
+	RstarDatabase *db;
+
+	LWLockAcquire(rstar_shared->lock, LW_EXCLUSIVE);
+	db = rstar_shmem_database(MyDatabaseId, false);
+	if (db != NULL && db->worker == RSTAR_WORKER_STARTING)
+		db->worker = RSTAR_WORKER_NONE;
+	LWLockRelease(rstar_shared->lock);
+}
+
+bool
+rstar_launch_started(Oid dboid)
+{
+	RstarDatabase *db;
+	bool		first;
+
+	LWLockAcquire(rstar_shared->lock, LW_EXCLUSIVE);
+	db = rstar_shmem_database(dboid, true);
+	first = db != NULL && db->worker != RSTAR_WORKER_RUNNING;
+	if (first)
+	{
+		db->worker = RSTAR_WORKER_RUNNING;
+		db->worker_pid = MyProcPid;
+		db->worker_procno = (int) (MyProc - ProcGlobal->allProcs);
+		db->worker_sleeping = false;
+		db->leave = false;
+		db->failed_starts++;	/* until rstar_launch_connected() */
+	}
+	LWLockRelease(rstar_shared->lock);
+	return first;
+}
+
+void
+rstar_launch_connected(void)
+{
+	LWLockAcquire(rstar_shared->lock, LW_EXCLUSIVE);
+	rstar_shmem_database(MyDatabaseId, true)->failed_starts = 0;
+	LWLockRelease(rstar_shared->lock);
+}
+
+bool
+rstar_launch_leaving(void)
+{
+	RstarDatabase *db;
+	bool		leaving;
+
+	LWLockAcquire(rstar_shared->lock, LW_EXCLUSIVE);
+	db = rstar_shmem_database(MyDatabaseId, false);
+	leaving = db == NULL || db->leave;
+	LWLockRelease(rstar_shared->lock);
+	return leaving;
+}
+
+bool
+rstar_launch_retire(void)
+{
+	RstarDatabase *db;
+	bool		retires;
+
+	LWLockAcquire(rstar_shared->lock, LW_EXCLUSIVE);
+	db = rstar_shmem_database(MyDatabaseId, false);
+	retires = db == NULL ||
+		(db->nwaiting == 0 && db->nrunning == 0 && db->nunstored == 0 &&
+		 dlist_is_empty(&db->cancelled));
+	if (retires && db != NULL)
+	{
+		db->worker = RSTAR_WORKER_NONE;
+		db->worker_pid = 0;
+		db->worker_sleeping = false;
+		db->leave = false;
+	}
+	LWLockRelease(rstar_shared->lock);
+	if (retires)
+		ConditionVariableBroadcast(&rstar_shared->worker_left);
+	return retires;
+}
+
+static void
+utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
+		ProcessUtilityContext context, ParamListInfo params,
+		QueryEnvironment *queryEnv, DestReceiver *dest, QueryCompletion *qc)
+{
+	Oid			dboid = rstar_shared ? database_to_empty(pstmt->utilityStmt) : InvalidOid;
+	bool		drops = IsA(pstmt->utilityStmt, DropdbStmt);
+
+	if (OidIsValid(dboid))
+		ask_to_leave(dboid);
+	if (prev_ProcessUtility)
+		prev_ProcessUtility(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
+	else
+		standard_ProcessUtility(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
+	if (OidIsValid(dboid) && drops)
+	{
+		LWLockAcquire(rstar_shared->lock, LW_EXCLUSIVE);
+		rstar_shmem_purge(dboid);
+		LWLockRelease(rstar_shared->lock);
+	}
+}
+
+/*
+ * The database that this command needs without sessions, if it is one and the
+ * user may do that (nobody else shall be able to send workers away).
+ */
+static Oid
+database_to_empty(Node *parsetree)
+{
+	Oid			dboid = InvalidOid;
+	DefElem    *template;
+
+	switch (nodeTag(parsetree))
+	{
+		case T_DropdbStmt:
+			dboid = get_database_oid(((DropdbStmt *) parsetree)->dbname, true);
+			break;
+		case T_RenameStmt:
+			if (((RenameStmt *) parsetree)->renameType == OBJECT_DATABASE)
+				dboid = get_database_oid(((RenameStmt *) parsetree)->subname, true);
+			break;
+		case T_AlterDatabaseStmt:
+			if (find_option(((AlterDatabaseStmt *) parsetree)->options, "tablespace"))
+				dboid = get_database_oid(((AlterDatabaseStmt *) parsetree)->dbname, true);
+			break;
+		case T_CreatedbStmt:
+			template = find_option(((CreatedbStmt *) parsetree)->options, "template");
+			dboid = get_database_oid(template && template->arg ? defGetString(template) : "template1", true);
+			break;
+		default:
+			break;
+	}
+	if (OidIsValid(dboid) && dboid != MyDatabaseId &&
+		rstar_database_ownercheck(dboid, GetUserId()))
+		return dboid;
+	return InvalidOid;
+}
+
+static DefElem *
+find_option(List *options, const char *name)
+{
+	ListCell   *lc;
+
+	foreach(lc, options)
+	{
+		DefElem    *option = lfirst_node(DefElem, lc);
+
+		if (strcmp(option->defname, name) == 0)
+			return option;
+	}
+	return NULL;
+}
+
+/*
+ * Returns when the worker is gone.  Requests that nobody waits for stay
+ * queued; a session that waits would start a new worker, but then the command
+ * fails anyhow, for that session's sake.
+ */
+static void
+ask_to_leave(Oid dboid)
+{
+	ConditionVariablePrepareToSleep(&rstar_shared->worker_left);
+	for (;;)
+	{
+		RstarDatabase *db;
+		bool		gone;
+
+		LWLockAcquire(rstar_shared->lock, LW_EXCLUSIVE);
+		db = rstar_shmem_database(dboid, false);
+		gone = db == NULL || db->worker == RSTAR_WORKER_NONE;
+		if (!gone)
+		{
+			db->leave = true;
+			rstar_shmem_wake_worker(db);
+		}
+		LWLockRelease(rstar_shared->lock);
+		if (gone)
+			break;
+		/* One that is STARTING may never come: look again after a while */
+		(void) ConditionVariableTimedSleep(&rstar_shared->worker_left,
+										   STARTING_CHECK_MS, PG_WAIT_EXTENSION);
+	}
+	ConditionVariableCancelSleep();
+}

@@ -1,0 +1,179 @@
+/*-------------------------------------------------------------------------
+ *
+ * queue.h
+ *		Requests between sessions and the worker, the sessions' side.
+ *
+ * Called by: score.c, functions.c, launch.c, retrostar.c.
+ *
+ * Copyright (c) 2026, the retrostar authors
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef RSTAR_QUEUE_H
+#define RSTAR_QUEUE_H
+
+#include "postgres.h"
+
+/* A cut piece of what curl or the server said, with its NUL; UTF-8 */
+#define RSTAR_DETAIL_LEN	256
+
+/* Longest model name with its NUL; the option validator holds to it */
+#define RSTAR_MODEL_LEN		256
+
+/* SHA-256 over everything that determines a pair's answers; see score.c */
+typedef struct RstarKey
+{
+	uint8		bytes[32];
+} RstarKey;
+
+/* How a request ended.  rstar_score_raise() turns these into errors. */
+typedef enum RstarStatus
+{
+	RSTAR_STATUS_OK,
+	RSTAR_STATUS_NO_SCORE,		/* replies, but none with a score */
+	RSTAR_STATUS_TRUNCATED,		/* the same, and max_tokens was the reason */
+	RSTAR_STATUS_UNAVAILABLE,	/* no endpoint answered for unavailable_timeout */
+	RSTAR_STATUS_UNREACHABLE,	/* connection failed or broke, time after time */
+	RSTAR_STATUS_TIMEOUT,		/* no whole reply in time */
+	RSTAR_STATUS_REFUSED,		/* HTTP status 3xx or 4xx */
+	RSTAR_STATUS_UNAUTHORIZED,	/* 401, 403 */
+	RSTAR_STATUS_UNKNOWN_MODEL,
+	RSTAR_STATUS_TOO_LONG,		/* longer than the model's context */
+	RSTAR_STATUS_SERVER_ERROR,	/* HTTP status 5xx */
+	RSTAR_STATUS_BAD_REPLY,		/* 200, but not an answer */
+	RSTAR_STATUS_SERVER_GONE,	/* the server object was dropped */
+	RSTAR_STATUS_SETUP,			/* key or CA file, memory, descriptors */
+	RSTAR_STATUS_WORKER_LOST,	/* the worker died of it, several times */
+	RSTAR_STATUS_EMPTY,			/* query or document without text; never sent */
+	RSTAR_STATUS_NO_ROOM		/* larger than shared memory; never sent */
+} RstarStatus;
+
+typedef enum RstarKind
+{
+	RSTAR_KIND_SCORE,
+	RSTAR_KIND_CHECK			/* retrostar.check(): ask one endpoint for its
+								 * models */
+} RstarKind;
+
+/* What is asked; rstar_queue_submit copies all of it */
+typedef struct RstarSpec
+{
+	RstarKind	kind;
+	RstarKey	key;
+	Oid			serverid;
+	Oid			mapping;		/* user mapping, or InvalidOid */
+	int			samples;		/* wanted, those that are known included */
+	bool		zero;			/* a reply without a score counts as a sample */
+	bool		fresh;			/* do not take answers that are already there */
+	bool		peek;			/* find: do not join */
+	bool		detached;		/* goes on although nobody waits */
+	int			first_sample;	/* number of the first new sample */
+	int			known_scored;	/* samples that count and need not be asked */
+	int			known_unscored;
+	int			known_sum;
+	uint64		affinity;		/* hash of task and query, for routing */
+	uint64		generation;		/* from find, for submit; see there */
+	uint64		freed;			/* from find, for wait after FULL */
+	int			endpoint;		/* CHECK: which */
+	const char *model;			/* UTF-8, for the cache table */
+	const char *body;			/* request body but for its end; may be NULL */
+	int			body_len;
+} RstarSpec;
+
+/* What came of it */
+typedef struct RstarResult
+{
+	RstarStatus status;
+	int			http_status;	/* 0 when there was none */
+	int			scored;			/* samples behind the score, known ones too */
+	int			unscored;
+	int64		sum;			/* of the scored samples */
+	int			new_samples;	/* replies received for this request */
+	int64		prompt_tokens;
+	int64		completion_tokens;
+	int64		elapsed_us;		/* CHECK: how long the reply took */
+	char		detail[RSTAR_DETAIL_LEN];
+} RstarResult;
+
+/* A session's interest in one request, in shared memory */
+typedef struct RstarWaiter RstarWaiter;
+
+typedef enum RstarSubmitted
+{
+	RSTAR_SUBMITTED_NONE,		/* find: no such request */
+	RSTAR_SUBMITTED_DONE,		/* the answer is there, in *result */
+	RSTAR_SUBMITTED_JOINED,		/* waits for another's request */
+	RSTAR_SUBMITTED_SENT,		/* a request was queued */
+	RSTAR_SUBMITTED_AGAIN,		/* answers were stored meanwhile: look again */
+	RSTAR_SUBMITTED_FULL,		/* no room: wait for space and try again */
+	RSTAR_SUBMITTED_TOO_LARGE	/* would not fit into an empty area */
+} RstarSubmitted;
+
+/* True when the library was preloaded; every function below needs that. */
+extern bool rstar_queue_ready(void);
+
+/*
+ * Looks for a request or an answer of the key; joins the request when it is
+ * in work.  NONE comes with what the map knows all the same: an answer of too
+ * few samples, for known_*.  Sets spec->generation and freed.  Never waits but
+ * for the lock, never raises an error.
+ */
+extern RstarSubmitted rstar_queue_find(RstarSpec *spec, uint32 cookie,
+									   RstarWaiter **waiter, RstarResult *result);
+
+/*
+ * As find, and queues the request when there is none; AGAIN when answers went
+ * from the map to the table since spec->generation was set, so that the
+ * caller's look at the table may have come too early.  "cookie" comes back
+ * from rstar_queue_next.  A detached request has no waiter (*waiter is NULL).
+ */
+extern RstarSubmitted rstar_queue_submit(RstarSpec *spec, uint32 cookie,
+										 RstarWaiter **waiter, RstarResult *result);
+
+/*
+ * Takes the next waiter of this session that is ready, if any: its cookie,
+ * the result, and the waiter is released.
+ */
+extern bool rstar_queue_next(uint32 *cookie, RstarResult *result);
+
+/* Gives up interest; a request that interests nobody ends.  Never raises. */
+extern void rstar_queue_release(RstarWaiter *waiter);
+
+/*
+ * Sleeps until this waiter is ready (NULL: any of this session), something
+ * was freed since find for this spec (after FULL; else NULL), the worker left,
+ * or "timeout" ms (-1: none) passed.  May return early; callers loop.
+ * Interruptible.
+ */
+extern void rstar_queue_wait(RstarWaiter *waiter, const RstarSpec *full, long timeout);
+
+/* Keeps the requests of this database queued, or lets them go on */
+extern void rstar_queue_pause(bool pause);
+
+/* Counters and gauges of this database, for views and tests */
+typedef struct RstarQueueState
+{
+	int			requests;		/* entries of the map in use */
+	int			waiting;
+	int			running;
+	int			unstored;
+	int			waiters;		/* all databases */
+	int			free_requests;	/* all databases */
+	int			free_waiters;	/* all databases */
+	int64		text_bytes;		/* all databases */
+	int64		asked;			/* requests made */
+	int64		answered;
+	int64		failed;
+	int64		cancelled;
+	int64		joined;
+	int64		samples_sent;
+	int64		samples_scored;
+	int64		samples_unscored;
+	int64		stored;			/* rows written */
+	int64		lost;			/* answers given up before they were stored */
+	int			worker_pid;		/* 0: none */
+	bool		paused;
+} RstarQueueState;
+extern void rstar_queue_state(RstarQueueState *state);
+
+#endif							/* RSTAR_QUEUE_H */

@@ -1,0 +1,641 @@
+/*-------------------------------------------------------------------------
+ *
+ * reply.c
+ *		A reply's body becomes a score, or the reason why there is none.
+ *
+ * Called by: worker.c, functions.c (retrostar.parse_reply), test/unit,
+ * test/fuzz.  Calls json-c, and reply_error.c for what an error's text means.
+ *
+ * A body is untrusted: up to 8 MB of whatever the other side cares to send.
+ * Three things keep it cheap to refuse.  Nesting is bounded by the tokener.
+ * The tree that json-c builds can be 260 times as big as its text ("{},{},"
+ * costs 800 bytes an object), so a big body is measured before it is parsed
+ * (tree_fits).  And the text of an error is only looked at up to a fixed
+ * length.  Strings are pointed to, not copied, except for a text that the
+ * caller wants to keep.
+ *
+ * Where the answer is: "content", or when that is blank, "reasoning_content",
+ * then "reasoning" (a server with a reasoning parser may put a whole answer
+ * there).  A score in the reasoning does not count when there is a content:
+ * the model was still thinking.  For the same reason it does not count when
+ * the reply was cut off inside the reasoning.
+ *
+ * Copyright (c) 2026, the retrostar authors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include <limits.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <json-c/json.h>
+#include <json-c/printbuf.h>
+
+#include "reply.h"
+#include "reply_error.h"
+
+/* Deepest nesting; a reply with log probabilities needs 10 */
+#define MAX_DEPTH 32
+
+/* Bodies up to this size are parsed unmeasured: their tree is below 20 MB */
+#define SMALL_BODY (64 * 1024)
+
+/* Biggest tree that a body may become, and what its parts cost (measured) */
+#define MAX_TREE (64 * 1024 * 1024)
+#define OBJECT_COST 900			/* with one member */
+#define ARRAY_COST 256			/* with one element */
+#define ELEMENT_COST 256		/* each further member or element */
+
+/* How deep an error's message may be wrapped: error.message, detail[0].msg */
+#define MESSAGE_DEPTH 4
+
+/* A text that belongs to a json_object, or to "joined" when that is set */
+typedef struct Piece
+{
+	const char *data;
+	size_t		len;
+	struct printbuf *joined;
+} Piece;
+
+static json_object *parse_json(const char *body, size_t len);
+static bool tree_fits(const char *body, size_t len);
+static json_object *parse_event(const char *body, size_t len);
+static bool has_error(json_object *root);
+static int	status_within(json_object *root);
+static void read_completion(RstarReply *reply, json_object *root, bool want_text);
+static void read_choice(RstarReply *reply, json_object *choice, bool want_text);
+static Piece get_piece(json_object *message, const char *key);
+static Piece join_parts(json_object *parts);
+static bool is_blank(Piece piece);
+static bool is_space(char c);
+static int	scan_text(const char *text, size_t len, bool *thinking);
+static int	scan_score(const char *text, size_t len);
+static void keep_text(RstarReply *reply, Piece reasoning, Piece content);
+static size_t copy_text(char *dst, const char *src, size_t len);
+static size_t utf8_length(const unsigned char *s, size_t left);
+static void copy_line(char *dst, size_t size, const char *src, size_t len);
+static void read_error(RstarReply *reply, int status, json_object *root,
+					   const char *body, size_t len);
+static json_object *find_message(json_object *value, int depth);
+static void add_member(RstarWording *wording, json_object *object, const char *key);
+static int	get_count(json_object *object, const char *key);
+static json_object *get_member(json_object *object, const char *key);
+
+void
+rstar_reply_parse(RstarReply *reply, int http_status,
+				  const char *body, size_t len, bool want_text)
+{
+	json_object *root;
+
+	memset(reply, 0, sizeof(*reply));
+	reply->score = -1;
+
+	root = parse_json(body, len);
+	if (http_status == 200 && root == NULL)
+		root = parse_event(body, len);
+
+	if (http_status != 200)
+		read_error(reply, http_status, root, body, len);
+	else if (has_error(root))
+		read_error(reply, status_within(root), root, body, len);
+	else
+		read_completion(reply, root, want_text);
+
+	json_object_put(root);
+}
+
+void
+rstar_reply_free(RstarReply *reply)
+{
+	free(reply->text);
+	reply->text = NULL;
+	reply->text_len = 0;
+}
+
+int
+rstar_reply_score(const char *text, size_t len)
+{
+	bool		thinking;
+
+	return scan_text(text, len, &thinking);
+}
+
+/*
+ * The whole body as JSON, or NULL when it is not that (or too big a tree, or
+ * memory is short).  Duplicate keys: the last counts.  Lone surrogates become
+ * U+FFFD.  Invalid UTF-8 passes through and is replaced where text leaves
+ * this file.
+ */
+static json_object *
+parse_json(const char *body, size_t len)
+{
+	struct json_tokener *tokener;
+	json_object *root;
+
+	if (len >= 3 && memcmp(body, "\xef\xbb\xbf", 3) == 0)
+		body += 3, len -= 3;
+	if (len == 0 || len > INT_MAX || !tree_fits(body, len))
+		return NULL;
+
+	tokener = json_tokener_new_ex(MAX_DEPTH);
+	if (tokener == NULL)
+		return NULL;
+	json_tokener_set_flags(tokener, JSON_TOKENER_STRICT);
+	root = json_tokener_parse_ex(tokener, body, (int) len);
+	/* a NUL after the value ends the parse without an error */
+	if (json_tokener_get_parse_end(tokener) != len)
+	{
+		json_object_put(root);
+		root = NULL;
+	}
+	json_tokener_free(tokener);
+	return root;
+}
+
+/*
+ * Whether json-c's tree of the body stays within MAX_TREE.  Brackets and
+ * commas inside strings are counted as well: that errs on the safe side,
+ * whatever json-c takes for a string.
+ */
+static bool
+tree_fits(const char *body, size_t len)
+{
+	size_t		objects = 0;
+	size_t		arrays = 0;
+	size_t		elements = 0;
+
+	if (len <= SMALL_BODY)
+		return true;
+	for (size_t i = 0; i < len; i++)
+	{
+		objects += (body[i] == '{');
+		arrays += (body[i] == '[');
+		elements += (body[i] == ',');
+	}
+	return (uint64_t) objects * OBJECT_COST + (uint64_t) arrays * ARRAY_COST +
+		(uint64_t) elements * ELEMENT_COST <= MAX_TREE;
+}
+
+/*
+ * The first event of a stream, or NULL.  We never ask for a stream, but some
+ * servers report an error that way, under status 200.
+ */
+static json_object *
+parse_event(const char *body, size_t len)
+{
+	const char *end;
+
+	if (len < 5 || memcmp(body, "data:", 5) != 0)
+		return NULL;
+	body += 5, len -= 5;
+	end = memchr(body, '\n', len);
+	return parse_json(body, end != NULL ? (size_t) (end - body) : len);
+}
+
+/* Whether the body of a 200 is an error object after all */
+static bool
+has_error(json_object *root)
+{
+	json_object *error = get_member(root, "error");
+	json_object *object = get_member(root, "object");
+
+	if (json_object_is_type(error, json_type_object))
+		return true;
+	if (json_object_is_type(error, json_type_string))
+		return json_object_get_string_len(error) > 0;
+	return json_object_is_type(object, json_type_string) &&
+		strcmp(json_object_get_string(object), "error") == 0;
+}
+
+/* The HTTP status that an error under 200 names, or 0 */
+static int
+status_within(json_object *root)
+{
+	json_object *error = get_member(root, "error");
+	int			status = get_count(error, "code");
+
+	if (status == 0)
+		status = get_count(root, "code");
+	return status >= 400 && status <= 599 ? status : 0;
+}
+
+static void
+read_completion(RstarReply *reply, json_object *root, bool want_text)
+{
+	json_object *choices = get_member(root, "choices");
+	json_object *usage = get_member(root, "usage");
+
+	reply->prompt_tokens = get_count(usage, "prompt_tokens");
+	reply->completion_tokens = get_count(usage, "completion_tokens");
+	if (json_object_is_type(choices, json_type_array) &&
+		json_object_array_length(choices) > 0)
+		read_choice(reply, json_object_array_get_idx(choices, 0), want_text);
+	else
+		reply->status = RSTAR_REPLY_MALFORMED;
+}
+
+static void
+read_choice(RstarReply *reply, json_object *choice, bool want_text)
+{
+	static const char *const keys[] = {"content", "reasoning_content", "reasoning"};
+	json_object *message = get_member(choice, "message");
+	json_object *finish = get_member(choice, "finish_reason");
+	Piece		pieces[3];
+	bool		cut = false;
+	bool		thinking = false;
+	int			answer = -1;	/* the piece that the score is in */
+
+	if (!json_object_is_type(message, json_type_object))
+	{
+		reply->status = RSTAR_REPLY_MALFORMED;
+		return;
+	}
+	if (json_object_is_type(finish, json_type_string))
+	{
+		copy_line(reply->finish_reason, sizeof(reply->finish_reason),
+				  json_object_get_string(finish),
+				  (size_t) json_object_get_string_len(finish));
+		cut = strcmp(reply->finish_reason, "length") == 0;
+	}
+
+	for (int i = 0; i < 3; i++)
+	{
+		pieces[i] = get_piece(message, keys[i]);
+		if (reply->score >= 0 || (i > 0 && !is_blank(pieces[0])))
+			continue;
+		reply->score = scan_text(pieces[i].data, pieces[i].len, &thinking);
+		if (cut && (i > 0 || thinking))
+			reply->score = -1;
+		if (reply->score >= 0)
+			answer = i;
+	}
+
+	if (strcmp(reply->finish_reason, "abort") == 0)
+	{
+		reply->status = RSTAR_REPLY_ABORTED;
+		reply->score = -1;
+	}
+	else if (reply->score >= 0)
+		reply->status = RSTAR_REPLY_SCORE;
+	else
+		reply->status = cut ? RSTAR_REPLY_TRUNCATED : RSTAR_REPLY_NO_SCORE;
+
+	if (want_text)
+	{
+		int			reasoning = (answer == 2 || is_blank(pieces[1])) ? 2 : 1;
+
+		keep_text(reply, pieces[reasoning], pieces[0]);
+	}
+	for (int i = 0; i < 3; i++)
+	{
+		if (pieces[i].joined != NULL)
+			printbuf_free(pieces[i].joined);
+	}
+}
+
+/* A message's text under this key; empty when it is null or no text */
+static Piece
+get_piece(json_object *message, const char *key)
+{
+	json_object *value = get_member(message, key);
+	Piece		piece = {"", 0, NULL};
+
+	if (json_object_is_type(value, json_type_string))
+	{
+		piece.data = json_object_get_string(value);
+		piece.len = (size_t) json_object_get_string_len(value);
+	}
+	else if (json_object_is_type(value, json_type_array))
+		piece = join_parts(value);
+	return piece;
+}
+
+/* Joins a content that comes as an array of {"type": "text", "text": ...} */
+static Piece
+join_parts(json_object *parts)
+{
+	size_t		n = json_object_array_length(parts);
+	Piece		piece = {"", 0, printbuf_new()};
+
+	for (size_t i = 0; i < n && piece.joined != NULL; i++)
+	{
+		json_object *text = get_member(json_object_array_get_idx(parts, i), "text");
+
+		if (json_object_is_type(text, json_type_string))
+			printbuf_memappend(piece.joined, json_object_get_string(text),
+							   json_object_get_string_len(text));
+	}
+	if (piece.joined != NULL)
+	{
+		piece.data = piece.joined->buf;
+		piece.len = (size_t) printbuf_length(piece.joined);
+	}
+	return piece;
+}
+
+static bool
+is_blank(Piece piece)
+{
+	for (size_t i = 0; i < piece.len; i++)
+	{
+		if (!is_space(piece.data[i]))
+			return false;
+	}
+	return true;
+}
+
+static bool
+is_space(char c)
+{
+	return c == ' ' || (c >= '\t' && c <= '\r');
+}
+
+/*
+ * The last well-formed score after the last "</think>", or -1.  *thinking is
+ * set when a "<think>" is still open at the end.  One pass; the work is
+ * memchr's, since "<" is rare.
+ */
+static int
+scan_text(const char *text, size_t len, bool *thinking)
+{
+	const char *end = text + len;
+	const char *p = text;
+	int			score = -1;
+
+	*thinking = false;
+	while ((p = memchr(p, '<', (size_t) (end - p))) != NULL)
+	{
+		size_t		left = (size_t) (end - p);
+
+		if (left >= 7 && memcmp(p, "<score>", 7) == 0)
+		{
+			int			found = scan_score(p + 7, left - 7);
+
+			if (found >= 0)
+				score = found;
+		}
+		else if (left >= 8 && memcmp(p, "</think>", 8) == 0)
+		{
+			score = -1;
+			*thinking = false;
+		}
+		else if (left >= 7 && memcmp(p, "<think>", 7) == 0)
+			*thinking = true;
+		p++;
+	}
+	return score;
+}
+
+/* The number between "<score>" and "</score>", or -1 when not well-formed */
+static int
+scan_score(const char *text, size_t len)
+{
+	size_t		i = 0;
+	size_t		digits = 0;
+	int			score = 0;
+
+	while (i < len && is_space(text[i]))
+		i++;
+	for (; i < len && text[i] >= '0' && text[i] <= '9'; i++)
+	{
+		if (++digits > 3)
+			return -1;
+		score = score * 10 + (text[i] - '0');
+	}
+	while (i < len && is_space(text[i]))
+		i++;
+
+	if (digits == 0 || score > 100 ||
+		len - i < 8 || memcmp(text + i, "</score>", 8) != 0)
+		return -1;
+	return score;
+}
+
+/*
+ * Keeps the text, as the model wrote it before a server split the reasoning
+ * off, so that scan_text() finds the same in it.  Without memory there is no
+ * text; the score counts all the same.
+ */
+static void
+keep_text(RstarReply *reply, Piece reasoning, Piece content)
+{
+	static const char open[] = "<think>\n";
+	static const char close[] = "\n</think>\n\n";
+	bool		split = !is_blank(reasoning) && !is_blank(content);
+	char	   *p;
+
+	reply->text = p = malloc(reasoning.len + content.len +
+							 sizeof(open) + sizeof(close) + 1);
+	if (p == NULL)
+		return;
+	if (split)
+	{
+		p += copy_text(p, open, sizeof(open) - 1);
+		p += copy_text(p, reasoning.data, reasoning.len);
+		p += copy_text(p, close, sizeof(close) - 1);
+	}
+	else if (is_blank(content))
+		content = reasoning;
+	p += copy_text(p, content.data, content.len);
+	*p = '\0';
+	reply->text_len = (size_t) (p - reply->text);
+	if (reply->text_len == 0)
+		rstar_reply_free(reply);
+}
+
+/* Copies without NUL characters, invalid bytes as "?"; never gets longer */
+static size_t
+copy_text(char *dst, const char *src, size_t len)
+{
+	const unsigned char *s = (const unsigned char *) src;
+	char	   *start = dst;
+	size_t		i = 0;
+
+	while (i < len)
+	{
+		size_t		n = s[i] < 0x80 ? 1 : utf8_length(s + i, len - i);
+
+		if (n == 0)
+		{
+			*dst++ = '?';
+			i++;
+			continue;
+		}
+		if (s[i] == '\0')
+		{
+			i++;
+			continue;
+		}
+		while (n-- > 0)
+			*dst++ = src[i++];
+	}
+	return (size_t) (dst - start);
+}
+
+/* Length of the valid UTF-8 character that starts here, or 0 */
+static size_t
+utf8_length(const unsigned char *s, size_t left)
+{
+	size_t		n;
+
+	if (s[0] < 0x80)
+		return 1;
+	if (s[0] < 0xc2 || s[0] > 0xf4)
+		return 0;
+	n = s[0] < 0xe0 ? 2 : s[0] < 0xf0 ? 3 : 4;
+	if (left < n)
+		return 0;
+	for (size_t i = 1; i < n; i++)
+	{
+		if ((s[i] & 0xc0) != 0x80)
+			return 0;
+	}
+	/* overlong forms, surrogates, beyond U+10FFFF */
+	if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] > 0x9f) ||
+		(s[0] == 0xf0 && s[1] < 0x90) || (s[0] == 0xf4 && s[1] > 0x8f))
+		return 0;
+	return n;
+}
+
+/*
+ * Copies as one line: valid UTF-8, runs of white space and control characters
+ * as one space, none at either end, cut at a character boundary.
+ */
+static void
+copy_line(char *dst, size_t size, const char *src, size_t len)
+{
+	const unsigned char *s = (const unsigned char *) src;
+	size_t		used = 0;
+	bool		space = false;
+
+	for (size_t i = 0; i < len;)
+	{
+		size_t		n = utf8_length(s + i, len - i);
+		bool		control = s[i] <= ' ' || s[i] == 0x7f ||
+			(n == 2 && s[i] == 0xc2 && s[i + 1] < 0xa0) ||
+			(n == 3 && s[i] == 0xe2 && s[i + 1] == 0x80 && (s[i + 2] & 0xfe) == 0xa8);
+		size_t		need = n == 0 ? 1 : n;
+
+		if (control)
+			space = used > 0;
+		else
+		{
+			if (used + space + need >= size)
+				break;
+			if (space)
+				dst[used++] = ' ';
+			space = false;
+			if (n == 0)
+				dst[used] = '?';
+			else
+				memcpy(dst + used, src + i, n);
+			used += need;
+		}
+		i += need;
+	}
+	dst[used] = '\0';
+}
+
+/*
+ * Fills in what an error says.  The status is 0 when it is not known (an
+ * error under 200); root is NULL when the body is not JSON.
+ */
+static void
+read_error(RstarReply *reply, int status, json_object *root,
+		   const char *body, size_t len)
+{
+	json_object *object;
+	json_object *message;
+	RstarWording wording;
+
+	reply->status = RSTAR_REPLY_ERROR;
+	if (json_object_is_type(root, json_type_array))
+		root = json_object_array_get_idx(root, 0);
+	object = get_member(root, "error");
+	if (!json_object_is_type(object, json_type_object))
+		object = root;
+
+	message = find_message(root, MESSAGE_DEPTH);
+	if (message != NULL)
+	{
+		body = json_object_get_string(message);
+		len = (size_t) json_object_get_string_len(message);
+	}
+	copy_line(reply->message, sizeof(reply->message), body, len);
+
+	rstar_wording_init(&wording);
+	add_member(&wording, object, "type");
+	add_member(&wording, object, "code");
+	rstar_wording_add(&wording, body, len);
+	reply->error = rstar_wording_classify(&wording, status);
+	if (reply->error == RSTAR_ERROR_TOO_LONG)
+	{
+		reply->limit_tokens = get_count(object, "n_ctx");
+		reply->request_tokens = get_count(object, "n_prompt_tokens");
+		if (reply->limit_tokens == 0 || reply->request_tokens == 0)
+			rstar_wording_tokens(&wording, &reply->limit_tokens,
+								 &reply->request_tokens);
+	}
+}
+
+/*
+ * The text that explains an error, in any of the envelopes that are in use:
+ * {"error": {"message"}}, {"error": "..."}, {"message"}, {"detail": "..."},
+ * {"detail": [{"msg"}]}, or a plain string.  NULL when there is none.
+ */
+static json_object *
+find_message(json_object *value, int depth)
+{
+	static const char *const keys[] = {"error", "message", "detail", "msg"};
+
+	if (json_object_is_type(value, json_type_string))
+		return json_object_get_string_len(value) > 0 ? value : NULL;
+	if (depth == 0)
+		return NULL;
+	if (json_object_is_type(value, json_type_array) &&
+		json_object_array_length(value) > 0)
+		return find_message(json_object_array_get_idx(value, 0), depth - 1);
+	for (int i = 0; i < 4; i++)
+	{
+		json_object *message = find_message(get_member(value, keys[i]), depth - 1);
+
+		if (message != NULL)
+			return message;
+	}
+	return NULL;
+}
+
+static void
+add_member(RstarWording *wording, json_object *object, const char *key)
+{
+	json_object *value = get_member(object, key);
+
+	if (json_object_is_type(value, json_type_string))
+		rstar_wording_add(wording, json_object_get_string(value),
+						  (size_t) json_object_get_string_len(value));
+}
+
+/* A whole number, clamped to 0..INT_MAX; 0 when there is none */
+static int
+get_count(json_object *object, const char *key)
+{
+	json_object *value = get_member(object, key);
+	int64_t		count;
+
+	if (!json_object_is_type(value, json_type_int))
+		return 0;
+	count = json_object_get_int64(value);
+	return count < 0 ? 0 : count > INT_MAX ? INT_MAX : (int) count;
+}
+
+/* NULL when it is not an object, has no such member, or the member is null */
+static json_object *
+get_member(json_object *object, const char *key)
+{
+	json_object *value = NULL;
+
+	if (json_object_is_type(object, json_type_object))
+		json_object_object_get_ex(object, key, &value);
+	return value;
+}

@@ -1,0 +1,753 @@
+/*-------------------------------------------------------------------------
+ *
+ * send.c
+ *		Samples in work: sent, retried, answered, failed, closed.
+ *
+ * Called by: worker.c.  Calls: target.c, route.c, http.c, reply.c and, for
+ * what came of a sample, dispatch.c.
+ *
+ * A sample that was claimed is either flying (it has a transfer) or delayed
+ * (it waits for an endpoint, or for the time of its next attempt).  route.c
+ * says where it goes and what its outcome means; here that is done.
+ *
+ * Copyright (c) 2026, the retrostar authors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <time.h>
+
+#include "common/hashfn.h"
+#include "miscadmin.h"
+#include "portability/instr_time.h"
+#include "utils/memutils.h"
+
+#include "guc.h"
+#include "reply.h"
+#include "send.h"
+#include "target.h"
+
+/* Of a server that was not loaded yet, so many samples are claimed at first */
+#define FIRST_CLAIMS 16
+
+/* Longest Retry-After that is honoured, in seconds */
+#define MAX_RETRY_AFTER 60
+
+/* Copies of request bodies that are in flight, all together */
+#define MAX_BODY_BYTES (256 * 1024 * 1024)
+
+/* While samples wait, a silent server is looked for this often, in us */
+#define SILENCE_CHECK INT64CONST(250000)
+
+/* Members that a sample adds to its body: seed, rid */
+#define MAX_BODY_END 256
+
+/* What an exchange belongs to */
+typedef enum ExchangeKind
+{
+	EXCHANGE_SAMPLE,
+	EXCHANGE_PROBE
+} ExchangeKind;
+
+typedef struct Sample
+{
+	ExchangeKind kind;			/* first, see rstar_send_done() */
+	dlist_node	link;			/* in target's delayed or flying */
+	dlist_node	of_request;		/* in by_slot[claim.slot] */
+	RstarClaim	claim;
+	RstarTarget *target;
+	RstarChannel *channel;		/* while flying */
+	RstarTransfer *transfer;	/* while flying */
+	RstarAttempt attempt;
+	Size		body_bytes;		/* while flying */
+	int			unscored;		/* replies without a score so far */
+} Sample;
+
+typedef struct Probe
+{
+	ExchangeKind kind;			/* first */
+	Oid			serverid;
+	RstarChannel *channel;
+	char		url[FLEXIBLE_ARRAY_MEMBER]; /* endpoints may be renumbered */
+} Probe;
+
+/* What came of one attempt, for route.c and for the session */
+typedef struct Verdict
+{
+	RstarOutcome outcome;
+	RstarStatus status;
+	int			http_status;
+	char		detail[RSTAR_DETAIL_LEN];
+} Verdict;
+
+static MemoryContext sample_context = NULL;
+static dlist_head *by_slot = NULL;
+static int	max_exchanges = 0;
+static int	nsamples = 0;
+static Size body_bytes = 0;
+static int64 next_wake = PG_INT64_MAX;
+static uint32 attempts = 0;
+
+static void turn_target(RstarTarget *target, int64 now);
+static void reload(RstarTarget *target);
+static void renumber(RstarTarget *target, const int *map);
+static void send_delayed(RstarTarget *target, int64 now);
+static void fail_delayed(RstarTarget *target, RstarStatus status, const char *detail);
+static void probe(RstarTarget *target, int64 now);
+static void probe_done(Probe *probe, const RstarHttpReply *reply);
+static void claims_sent(RstarTarget *target, int64 now);
+static Sample *new_sample(const RstarClaim *claim, RstarTarget *target);
+static void free_sample(Sample *sample);
+static void fly(Sample *sample, RstarTransfer *transfer, RstarChannel *channel, Size bytes);
+static void land(Sample *sample);
+static bool send_sample(Sample *sample, int64 now);
+static bool start(Sample *sample, int endpoint);
+static char *build_body(const Sample *sample, const char *request_id, Size *len);
+static uint32 seed(const RstarClaim *claim);
+static void send_check(Sample *sample);
+static void sample_done(Sample *sample, const RstarHttpReply *reply);
+static void check_done(Sample *sample, const RstarHttpReply *reply);
+static void judge(const RstarHttpReply *reply, RstarReply *parsed, Verdict *verdict);
+static void judge_status(const RstarHttpReply *reply, const RstarReply *parsed, Verdict *verdict);
+static void answered(Sample *sample, const RstarHttpReply *reply, const RstarReply *parsed);
+static void failed(Sample *sample, RstarStatus status, int http_status, const char *detail);
+static void wake_at(RstarTarget *target, int64 when);
+
+int64
+rstar_send_clock(void)
+{
+	instr_time	now;
+
+	INSTR_TIME_SET_CURRENT(now);
+	return (int64) INSTR_TIME_GET_MICROSEC(now);
+}
+
+void
+rstar_send_init(int max)
+{
+	sample_context = AllocSetContextCreate(TopMemoryContext, "retrostar samples",
+										   ALLOCSET_DEFAULT_SIZES);
+	by_slot = MemoryContextAlloc(sample_context, rstar_max_requests * sizeof(dlist_head));
+	for (int i = 0; i < rstar_max_requests; i++)
+		dlist_init(&by_slot[i]);
+	max_exchanges = max;
+	rstar_target_init();
+}
+
+int
+rstar_send_active(void)
+{
+	return nsamples;
+}
+
+int64
+rstar_send_wake(void)
+{
+	return next_wake;
+}
+
+int
+rstar_send_room(void)
+{
+	return body_bytes > MAX_BODY_BYTES ? 0 : Max(max_exchanges - nsamples, 0);
+}
+
+void
+rstar_send_turn(int64 now)
+{
+	next_wake = PG_INT64_MAX;
+	rstar_target_each(turn_target, now);
+}
+
+static void
+turn_target(RstarTarget *target, int64 now)
+{
+	int64		wake = PG_INT64_MAX;
+
+	if (target->version != rstar_server_version())
+		reload(target);
+	if (target->config == NULL)
+	{
+		fail_delayed(target, RSTAR_STATUS_SERVER_GONE, NULL);
+		return;
+	}
+	probe(target, now);
+	if (target->ndelayed > 0)
+		send_delayed(target, now);
+
+	target->silent = rstar_route_unavailable(target->route, now,
+											 target->config->unavailable_timeout * INT64CONST(1000));
+	if (target->silent)
+		fail_delayed(target, RSTAR_STATUS_UNAVAILABLE, target->last_error);
+	else if (target->ndelayed > 0)
+		wake_at(target, Min(target->wake, now + SILENCE_CHECK));
+	if (rstar_route_probe(target->route, now, &wake) < 0)
+		wake_at(target, wake);
+}
+
+static void
+wake_at(RstarTarget *target, int64 when)
+{
+	next_wake = Min(next_wake, when);
+}
+
+static void
+reload(RstarTarget *target)
+{
+	int			map[RSTAR_SERVER_MAX_URLS];
+	bool		changed;
+
+	(void) rstar_target_load(target->serverid, map, &changed);
+	if (changed)
+		renumber(target, map);
+	target->wake = 0;
+}
+
+/* Endpoints of the altered server have new numbers */
+static void
+renumber(RstarTarget *target, const int *map)
+{
+	dlist_head *lists[] = {&target->delayed, &target->flying};
+
+	for (int i = 0; i < (int) lengthof(lists); i++)
+	{
+		dlist_iter	iter;
+
+		dlist_foreach(iter, lists[i])
+		{
+			RstarAttempt *attempt = &dlist_container(Sample, link, iter.cur)->attempt;
+
+			if (attempt->endpoint >= 0)
+				attempt->endpoint = map[attempt->endpoint];
+			if (attempt->last_endpoint >= 0)
+				attempt->last_endpoint = map[attempt->last_endpoint];
+		}
+	}
+}
+
+/* Oldest first; ends when the endpoints can take no more */
+static void
+send_delayed(RstarTarget *target, int64 now)
+{
+	dlist_mutable_iter iter;
+
+	if (now < target->wake)
+		return;
+	target->wake = PG_INT64_MAX;
+	dlist_foreach_modify(iter, &target->delayed)
+		(void) send_sample(dlist_container(Sample, link, iter.cur), now);
+}
+
+static void
+fail_delayed(RstarTarget *target, RstarStatus status, const char *detail)
+{
+	while (!dlist_is_empty(&target->delayed))
+		failed(dlist_head_element(Sample, link, &target->delayed), status, 0, detail);
+}
+
+/* An endpoint that is out of use is asked whether it is well again */
+static void
+probe(RstarTarget *target, int64 now)
+{
+	int64		wake;
+	int			endpoint;
+
+	while ((endpoint = rstar_route_probe(target->route, now, &wake)) >= 0)
+	{
+		const RstarUrl *url = &target->config->urls[endpoint];
+		Probe	   *exchange = MemoryContextAlloc(sample_context,
+												  offsetof(Probe, url) + strlen(url->text) + 1);
+		RstarHttpRequest request;
+
+		exchange->kind = EXCHANGE_PROBE;
+		exchange->serverid = target->serverid;
+		exchange->channel = rstar_target_channel(target, InvalidOid);
+		strcpy(exchange->url, url->text);
+		memset(&request, 0, sizeof(request));
+		request.url = target->health_urls[endpoint];
+		request.unix_socket = url->unix_socket;
+		request.ca_file = target->config->ca_file;
+		request.headers = exchange->channel->headers;
+		request.timeout = request.connect_timeout = target->config->connect_timeout;
+		request.owner = exchange;
+		if (request.headers == NULL || rstar_http_start(&request) == NULL)
+		{
+			rstar_target_leave_channel(exchange->channel);
+			pfree(exchange);
+			rstar_route_probed(target->route, endpoint, false, now);
+		}
+	}
+}
+
+/* Any status but 5xx is a sign of life: not every server has /health */
+static void
+probe_done(Probe *exchange, const RstarHttpReply *reply)
+{
+	RstarTarget *target = rstar_target_find(exchange->serverid);
+	bool		healthy = reply->result == RSTAR_HTTP_REPLY && reply->status < 500;
+
+	if (target != NULL && target->config != NULL)
+	{
+		for (int i = 0; i < target->config->nurls; i++)
+		{
+			if (strcmp(target->config->urls[i].text, exchange->url) == 0)
+				rstar_route_probed(target->route, i, healthy, rstar_send_clock());
+		}
+		target->wake = 0;
+	}
+	rstar_target_leave_channel(exchange->channel);
+	pfree(exchange);
+}
+
+/*
+ * A server that is not known yet is loaded by its first claims; one that is
+ * gone or silent takes all, for them to fail.
+ */
+bool
+rstar_send_admit(Oid serverid, Oid mapping)
+{
+	static Oid	unknown = InvalidOid;
+	static int	unknown_admitted = 0;
+	RstarTarget *target = rstar_target_find(serverid);
+
+	if (target == NULL)
+	{
+		if (unknown != serverid)
+			unknown_admitted = 0;
+		unknown = serverid;
+		return unknown_admitted++ < FIRST_CLAIMS;
+	}
+	if (target->config != NULL && !target->silent &&
+		target->admitted + target->ndelayed >=
+		rstar_route_capacity(target->route, mapping, rstar_send_clock()))
+		return false;
+	target->admitted++;
+	return true;
+}
+
+void
+rstar_send_claims(const RstarClaim *claims, int n, int64 now)
+{
+	int			map[RSTAR_SERVER_MAX_URLS];
+	bool		changed;
+
+	for (int i = 0; i < n; i++)
+	{
+		RstarTarget *target = rstar_target_find(claims[i].serverid);
+		Sample	   *sample;
+
+		if (target == NULL)
+			target = rstar_target_load(claims[i].serverid, map, &changed);
+		sample = new_sample(&claims[i], target);
+		if (target->config == NULL)
+			failed(sample, RSTAR_STATUS_SERVER_GONE, 0, NULL);
+		else if (sample->claim.kind == RSTAR_KIND_CHECK)
+			send_check(sample);
+		else if (!send_sample(sample, now) && target->silent)
+			failed(sample, RSTAR_STATUS_UNAVAILABLE, 0, target->last_error);
+	}
+	rstar_target_each(claims_sent, now);
+}
+
+/* What was admitted is counted by route.c now, or delayed */
+static void
+claims_sent(RstarTarget *target, int64 now)
+{
+	target->admitted = 0;
+}
+
+static Sample *
+new_sample(const RstarClaim *claim, RstarTarget *target)
+{
+	Sample	   *sample = MemoryContextAllocZero(sample_context, sizeof(Sample));
+
+	sample->kind = EXCHANGE_SAMPLE;
+	sample->claim = *claim;
+	sample->target = target;
+	sample->attempt.affinity = claim->affinity;
+	sample->attempt.request = claim->slot + 1;
+	sample->attempt.mapping = claim->mapping;
+	sample->attempt.endpoint = -1;
+	sample->attempt.last_endpoint = -1;
+	dlist_push_tail(&by_slot[claim->slot], &sample->of_request);
+	dlist_push_tail(&target->delayed, &sample->link);
+	target->ndelayed++;
+	nsamples++;
+	return sample;
+}
+
+/* Not flying any more */
+static void
+free_sample(Sample *sample)
+{
+	dlist_delete(&sample->of_request);
+	dlist_delete(&sample->link);
+	sample->target->ndelayed--;
+	nsamples--;
+	pfree(sample);
+}
+
+static void
+fly(Sample *sample, RstarTransfer *transfer, RstarChannel *channel, Size bytes)
+{
+	dlist_delete(&sample->link);
+	sample->target->ndelayed--;
+	dlist_push_tail(&sample->target->flying, &sample->link);
+	sample->transfer = transfer;
+	sample->channel = channel;
+	sample->body_bytes = bytes;
+	body_bytes += bytes;
+}
+
+/* The transfer is over: back among the delayed, from where it goes on */
+static void
+land(Sample *sample)
+{
+	dlist_delete(&sample->link);
+	dlist_push_tail(&sample->target->delayed, &sample->link);
+	sample->target->ndelayed++;
+	sample->transfer = NULL;
+	rstar_target_leave_channel(sample->channel);
+	sample->channel = NULL;
+	body_bytes -= sample->body_bytes;
+	sample->body_bytes = 0;
+}
+
+/* False: it stays delayed.  The sample may have failed, and be gone, if true. */
+static bool
+send_sample(Sample *sample, int64 now)
+{
+	RstarTarget *target = sample->target;
+	int64		wake = PG_INT64_MAX;
+	int			endpoint = rstar_route_choose(target->route, &sample->attempt, now, &wake);
+
+	if (endpoint < 0)
+	{
+		target->wake = Min(target->wake, wake);
+		return false;
+	}
+	if (start(sample, endpoint))
+		rstar_route_sent(target->route, &sample->attempt, endpoint, now);
+	return true;
+}
+
+static bool
+start(Sample *sample, int endpoint)
+{
+	RstarTarget *target = sample->target;
+	const RstarUrl *url = &target->config->urls[endpoint];
+	RstarChannel *channel = rstar_target_channel(target, sample->claim.mapping);
+	RstarHttpRequest request;
+	RstarTransfer *transfer = NULL;
+	char		request_id[80];
+
+	if (channel->headers == NULL)
+	{
+		char		error[RSTAR_DETAIL_LEN];
+
+		strlcpy(error, channel->error, sizeof(error));
+		rstar_target_leave_channel(channel);
+		failed(sample, RSTAR_STATUS_SETUP, 0, error);
+		return false;
+	}
+	/* Fresh for each attempt: servers refuse an id that they still work on */
+	snprintf(request_id, sizeof(request_id), "retrostar-%d-%u-%02x%02x%02x%02x-%d",
+			 MyProcPid, ++attempts, sample->claim.key.bytes[0], sample->claim.key.bytes[1],
+			 sample->claim.key.bytes[2], sample->claim.key.bytes[3], sample->claim.sample);
+	memset(&request, 0, sizeof(request));
+	request.url = target->chat_urls[endpoint];
+	request.unix_socket = url->unix_socket;
+	request.ca_file = target->config->ca_file;
+	request.headers = channel->headers;
+	request.request_id = request_id;
+	request.timeout = target->config->timeout;
+	request.connect_timeout = target->config->connect_timeout;
+	request.owner = sample;
+	request.body = build_body(sample, request_id, &request.body_len);
+	if (request.body != NULL)
+		transfer = rstar_http_start(&request);
+	if (transfer == NULL)
+	{
+		rstar_target_leave_channel(channel);
+		failed(sample, RSTAR_STATUS_SETUP, 0, "out of memory");
+		return false;
+	}
+	fly(sample, transfer, channel, request.body_len);
+	return true;
+}
+
+/* malloc'd: the pair's body, and what is the sample's own */
+static char *
+build_body(const Sample *sample, const char *request_id, Size *len)
+{
+	char	   *body = malloc(sample->claim.body_len + MAX_BODY_END);
+	int			n;
+
+	if (body == NULL)
+		return NULL;
+	memcpy(body, sample->claim.body, sample->claim.body_len);
+	n = snprintf(body + sample->claim.body_len, MAX_BODY_END, ",\"seed\":%u", seed(&sample->claim));
+	if (sample->target->config->dialect == RSTAR_DIALECT_SGLANG)
+		n += snprintf(body + sample->claim.body_len + n, MAX_BODY_END - n,
+					  ",\"rid\":\"%s\"", request_id);
+	n += snprintf(body + sample->claim.body_len + n, MAX_BODY_END - n, "}");
+	*len = sample->claim.body_len + n;
+	return body;
+}
+
+/* A function of key and number, in 31 bits, which every server takes */
+static uint32
+seed(const RstarClaim *claim)
+{
+	return (uint32) (hash_bytes_extended(claim->key.bytes, sizeof(RstarKey), claim->sample) & 0x7FFFFFFF);
+}
+
+/* Asks for the models of one endpoint, whatever its state */
+static void
+send_check(Sample *sample)
+{
+	RstarTarget *target = sample->target;
+	RstarChannel *channel;
+	RstarHttpRequest request;
+	RstarTransfer *transfer;
+
+	if (sample->claim.endpoint >= target->config->nurls)
+	{
+		failed(sample, RSTAR_STATUS_SERVER_GONE, 0, NULL);
+		return;
+	}
+	channel = rstar_target_channel(target, sample->claim.mapping);
+	memset(&request, 0, sizeof(request));
+	request.url = target->model_urls[sample->claim.endpoint];
+	request.unix_socket = target->config->urls[sample->claim.endpoint].unix_socket;
+	request.ca_file = target->config->ca_file;
+	request.headers = channel->headers;
+	request.timeout = request.connect_timeout = target->config->connect_timeout;
+	request.owner = sample;
+	transfer = channel->headers ? rstar_http_start(&request) : NULL;
+	if (transfer == NULL)
+	{
+		char		error[RSTAR_DETAIL_LEN];
+
+		strlcpy(error, channel->headers ? "out of memory" : channel->error, sizeof(error));
+		rstar_target_leave_channel(channel);
+		failed(sample, RSTAR_STATUS_SETUP, 0, error);
+		return;
+	}
+	fly(sample, transfer, channel, 0);
+}
+
+int
+rstar_send_cancel(int slot)
+{
+	int			n = 0;
+
+	while (!dlist_is_empty(&by_slot[slot]))
+	{
+		Sample	   *sample = dlist_head_element(Sample, of_request, &by_slot[slot]);
+
+		if (sample->transfer != NULL)
+		{
+			RstarOutcome outcome = {.kind = RSTAR_OUTCOME_CANCELLED,.retry_after = -1};
+
+			rstar_http_cancel(sample->transfer);
+			land(sample);
+			if (sample->claim.kind == RSTAR_KIND_SCORE)
+				(void) rstar_route_finished(sample->target->route, &sample->attempt,
+											&outcome, rstar_send_clock());
+		}
+		free_sample(sample);
+		n++;
+	}
+	return n;
+}
+
+void
+rstar_send_done(const RstarHttpReply *reply)
+{
+	switch (*(ExchangeKind *) reply->owner)
+	{
+		case EXCHANGE_PROBE:
+			probe_done(reply->owner, reply);
+			break;
+		case EXCHANGE_SAMPLE:
+			sample_done(reply->owner, reply);
+			break;
+	}
+}
+
+static void
+sample_done(Sample *sample, const RstarHttpReply *reply)
+{
+	RstarTarget *target = sample->target;
+	RstarReply	parsed;
+	Verdict		verdict;
+
+	land(sample);
+	if (sample->claim.kind == RSTAR_KIND_CHECK)
+	{
+		check_done(sample, reply);
+		return;
+	}
+	judge(reply, &parsed, &verdict);
+	switch (rstar_route_finished(target->route, &sample->attempt, &verdict.outcome,
+								 rstar_send_clock()))
+	{
+		case RSTAR_VERDICT_DONE:
+			answered(sample, reply, &parsed);
+			break;
+		case RSTAR_VERDICT_RETRY:
+			if (verdict.status == RSTAR_STATUS_SETUP)
+				failed(sample, verdict.status, 0, verdict.detail);
+			else
+				strlcpy(target->last_error, verdict.detail, sizeof(target->last_error));
+			break;
+		case RSTAR_VERDICT_FAIL:
+			failed(sample, verdict.status, verdict.http_status, verdict.detail);
+			break;
+	}
+	target->wake = 0;			/* there is room now, or one more to send */
+	rstar_reply_free(&parsed);
+}
+
+static void
+judge(const RstarHttpReply *reply, RstarReply *parsed, Verdict *verdict)
+{
+	memset(parsed, 0, sizeof(RstarReply));
+	memset(verdict, 0, sizeof(Verdict));
+	verdict->outcome.retry_after = -1;
+	verdict->http_status = reply->status;
+	strlcpy(verdict->detail, reply->error ? reply->error : "", sizeof(verdict->detail));
+	switch (reply->result)
+	{
+		case RSTAR_HTTP_TRANSPORT:
+			verdict->outcome.kind = RSTAR_OUTCOME_TRANSPORT;
+			verdict->status = RSTAR_STATUS_UNREACHABLE;
+			return;
+		case RSTAR_HTTP_TIMEOUT:
+			verdict->outcome.kind = RSTAR_OUTCOME_TIMEOUT;
+			verdict->status = RSTAR_STATUS_TIMEOUT;
+			return;
+		case RSTAR_HTTP_SETUP:
+			verdict->outcome.kind = RSTAR_OUTCOME_CANCELLED;
+			verdict->status = RSTAR_STATUS_SETUP;
+			return;
+		case RSTAR_HTTP_TOO_LARGE:
+			verdict->outcome.kind = RSTAR_OUTCOME_BAD_REPLY;
+			verdict->status = RSTAR_STATUS_BAD_REPLY;
+			return;
+		case RSTAR_HTTP_REPLY:
+			break;
+	}
+	rstar_reply_parse(parsed, reply->status, reply->body, reply->body_len, false);
+	if (parsed->message[0])
+		strlcpy(verdict->detail, parsed->message, sizeof(verdict->detail));
+	if (reply->status != 200)
+		judge_status(reply, parsed, verdict);
+	else if (parsed->status == RSTAR_REPLY_SCORE || parsed->status == RSTAR_REPLY_NO_SCORE ||
+			 parsed->status == RSTAR_REPLY_TRUNCATED)
+		verdict->outcome.kind = RSTAR_OUTCOME_ANSWER;
+	else
+	{
+		verdict->outcome.kind = RSTAR_OUTCOME_BAD_REPLY;
+		verdict->status = RSTAR_STATUS_BAD_REPLY;
+		if (parsed->status == RSTAR_REPLY_ABORTED)
+			strlcpy(verdict->detail, "the server aborted the request", sizeof(verdict->detail));
+		else if (parsed->status == RSTAR_REPLY_MALFORMED)
+			strlcpy(verdict->detail, "not a chat completion", sizeof(verdict->detail));
+	}
+}
+
+static void
+judge_status(const RstarHttpReply *reply, const RstarReply *parsed, Verdict *verdict)
+{
+	RstarOutcome *outcome = &verdict->outcome;
+
+	outcome->kind = RSTAR_OUTCOME_STATUS;
+	outcome->status = reply->status;
+	outcome->unknown_model = parsed->error == RSTAR_ERROR_MODEL;
+	outcome->quota = parsed->error == RSTAR_ERROR_QUOTA;
+	if (reply->retry_after != NULL)
+		outcome->retry_after = rstar_reply_retry_after(reply->retry_after,
+													   strlen(reply->retry_after),
+													   (long long) time(NULL), MAX_RETRY_AFTER);
+	if (reply->status == 401 || reply->status == 403)
+		verdict->status = RSTAR_STATUS_UNAUTHORIZED;
+	else if (outcome->unknown_model)
+		verdict->status = RSTAR_STATUS_UNKNOWN_MODEL;
+	else if (parsed->error == RSTAR_ERROR_TOO_LONG)
+		verdict->status = RSTAR_STATUS_TOO_LONG;
+	else if (reply->status >= 500)
+		verdict->status = RSTAR_STATUS_SERVER_ERROR;
+	else
+		verdict->status = RSTAR_STATUS_REFUSED;
+}
+
+/* A reply without a score is asked again, under another number */
+static void
+answered(Sample *sample, const RstarHttpReply *reply, const RstarReply *parsed)
+{
+	RstarAnswer answer;
+	const RstarServer *config = sample->target->config;
+	bool		again = config != NULL && sample->unscored < config->retries;
+
+	memset(&answer, 0, sizeof(answer));
+	answer.score = parsed->status == RSTAR_REPLY_SCORE ? parsed->score : -1;
+	answer.truncated = parsed->status == RSTAR_REPLY_TRUNCATED;
+	answer.prompt_tokens = parsed->prompt_tokens;
+	answer.completion_tokens = parsed->completion_tokens;
+	answer.http_status = reply->status;
+	answer.elapsed_us = reply->elapsed_us;
+	if (!rstar_dispatch_answered(sample->claim.request, &answer, again, &sample->claim.sample))
+	{
+		free_sample(sample);
+		return;
+	}
+	sample->unscored++;
+	sample->attempt.failures = sample->attempt.transports = 0;
+	sample->attempt.not_before = 0;
+}
+
+static void
+failed(Sample *sample, RstarStatus status, int http_status, const char *detail)
+{
+	struct RstarRequest *request = sample->claim.request;
+
+	free_sample(sample);
+	rstar_dispatch_failed(request, status, http_status, detail);
+}
+
+/* Status 200, and the model among those that are served (llama.cpp takes any name) */
+static void
+check_done(Sample *sample, const RstarHttpReply *reply)
+{
+	const RstarServer *config;
+	RstarAnswer answer;
+	RstarReply	parsed;
+	Verdict		verdict;
+
+	judge(reply, &parsed, &verdict);
+	rstar_reply_free(&parsed);
+	if (reply->result != RSTAR_HTTP_REPLY || reply->status != 200)
+	{
+		failed(sample, verdict.status, verdict.http_status, verdict.detail);
+		return;
+	}
+	config = sample->target->config;
+	if (config == NULL ||
+		(!rstar_reply_models(reply->body, reply->body_len, config->model,
+							 verdict.detail, sizeof(verdict.detail)) &&
+		 config->dialect != RSTAR_DIALECT_LLAMACPP))
+	{
+		failed(sample, config ? RSTAR_STATUS_UNKNOWN_MODEL : RSTAR_STATUS_SERVER_GONE,
+			   reply->status, verdict.detail);
+		return;
+	}
+	memset(&answer, 0, sizeof(answer));
+	answer.http_status = reply->status;
+	answer.elapsed_us = reply->elapsed_us;
+	answer.detail = verdict.detail;
+	(void) rstar_dispatch_answered(sample->claim.request, &answer, false, &sample->claim.sample);
+	free_sample(sample);
+}

@@ -1,0 +1,53 @@
+/*-------------------------------------------------------------------------
+ *
+ * send.h
+ *		Samples in work: sent, retried, answered, failed, closed.
+ *
+ * Called by: worker.c.
+ *
+ * Copyright (c) 2026, the retrostar authors
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef RSTAR_SEND_H
+#define RSTAR_SEND_H
+
+#include "postgres.h"
+
+#include "dispatch.h"
+#include "http.h"
+
+/* "max": exchanges that descriptors allow at once */
+extern void rstar_send_init(int max);
+
+/*
+ * At the beginning of a turn, outside a transaction: servers that were
+ * altered are loaded again, what waits to be sent again is, endpoints are
+ * probed, and samples fail whose server has been silent for too long.
+ */
+extern void rstar_send_turn(int64 now);
+
+/* Samples that may be claimed now, over all servers */
+extern int	rstar_send_room(void);
+
+/* For rstar_dispatch_claim() */
+extern bool rstar_send_admit(Oid serverid, Oid mapping);
+
+extern void rstar_send_claims(const RstarClaim *claims, int n, int64 now);
+
+/* Closes all samples of a request; returns how many there were */
+extern int	rstar_send_cancel(int slot);
+
+/* For rstar_http_poll(): an exchange has ended */
+extern void rstar_send_done(const RstarHttpReply *reply);
+
+/* Samples in work, waiting to be sent again included */
+extern int	rstar_send_active(void);
+
+/* When the next turn is due, in microseconds of the clock; INT64_MAX: never */
+extern int64 rstar_send_wake(void);
+
+/* Monotonic clock, microseconds */
+extern int64 rstar_send_clock(void);
+
+#endif							/* RSTAR_SEND_H */

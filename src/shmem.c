@@ -1,0 +1,627 @@
+/*-------------------------------------------------------------------------
+ *
+ * shmem.c
+ *		Lay-out of shared memory, and the end of requests.
+ *
+ * Called by: retrostar.c (once), queue.c, dispatch.c, launch.c.
+ *
+ * What lies where, which lock guards it and the states of a request: shmem.h.
+ *
+ * Copyright (c) 2026, the retrostar authors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "common/hashfn.h"
+#include "miscadmin.h"
+#include "port/pg_bitutils.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "storage/proc.h"
+#include "storage/shmem.h"
+#include "utils/memutils.h"
+
+#include "shmem.h"
+
+#define TRANCHE_NAME "retrostar"
+
+/* Interests in requests: several sessions may want the same pair */
+#define WAITERS_PER_REQUEST 4
+
+/* Databases that can have a worker or requests at once */
+#define MIN_DATABASES 16
+
+RstarShared *rstar_shared = NULL;
+
+static shmem_request_hook_type prev_shmem_request_hook = NULL;
+static shmem_startup_hook_type prev_shmem_startup_hook = NULL;
+
+static dsa_area *text_area = NULL;
+static RstarOwner *my_owner = NULL;
+
+static void request_shmem(void);
+static void startup_shmem(void);
+static Size shmem_size(RstarShared *layout);
+static void place_arrays(RstarShared *shared);
+static void create_text_area(void);
+static void release_owner(int code, Datum arg);
+
+void
+rstar_shmem_init(void)
+{
+	prev_shmem_request_hook = shmem_request_hook;
+	shmem_request_hook = request_shmem;
+	prev_shmem_startup_hook = shmem_startup_hook;
+	shmem_startup_hook = startup_shmem;
+}
+
+static void
+request_shmem(void)
+{
+	RstarShared layout;
+
+	if (prev_shmem_request_hook)
+		prev_shmem_request_hook();
+	RequestAddinShmemSpace(shmem_size(&layout));
+	RequestNamedLWLockTranche(TRANCHE_NAME, 1);
+}
+
+/* Numbers of everything, from the settings; returns the bytes in all */
+static Size
+shmem_size(RstarShared *layout)
+{
+	Size		size = MAXALIGN(sizeof(RstarShared));
+
+	memset(layout, 0, sizeof(RstarShared));
+	layout->nbackends = MaxBackends;
+	layout->ndatabases = Max(MIN_DATABASES, 2 * max_worker_processes);
+	layout->nowners = layout->nbackends + layout->ndatabases;
+	layout->nrequests = rstar_max_requests;
+	layout->nwaiters = rstar_max_requests * WAITERS_PER_REQUEST;
+	layout->nbuckets = pg_nextpower2_32(rstar_max_requests);
+	layout->area_size = Max((Size) rstar_shared_memory * 1024, dsa_minimum_size());
+
+	size = add_size(size, MAXALIGN(mul_size(layout->nowners, sizeof(RstarOwner))));
+	size = add_size(size, MAXALIGN(mul_size(layout->ndatabases, sizeof(RstarDatabase))));
+	size = add_size(size, MAXALIGN(mul_size(layout->nrequests, sizeof(RstarRequest))));
+	size = add_size(size, MAXALIGN(mul_size(layout->nwaiters, sizeof(RstarWaiter))));
+	size = add_size(size, MAXALIGN(mul_size(layout->nbuckets, sizeof(dlist_head))));
+	size = add_size(size, MAXALIGN(layout->area_size));
+	return size;
+}
+
+static void
+startup_shmem(void)
+{
+	RstarShared layout;
+	bool		found;
+
+	if (prev_shmem_startup_hook)
+		prev_shmem_startup_hook();
+
+	/* After a crash the postmaster makes the segment anew */
+	text_area = NULL;
+	my_owner = NULL;
+
+	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
+	rstar_shared = ShmemInitStruct(TRANCHE_NAME, shmem_size(&layout), &found);
+	if (!found)
+	{
+		*rstar_shared = layout;
+		rstar_shared->lock = &(GetNamedLWLockTranche(TRANCHE_NAME))->lock;
+		place_arrays(rstar_shared);
+		create_text_area();
+	}
+	LWLockRelease(AddinShmemInitLock);
+}
+
+/* The arrays follow the header, in the order of shmem_size() */
+static void
+place_arrays(RstarShared *shared)
+{
+	char	   *p = (char *) shared + MAXALIGN(sizeof(RstarShared));
+
+	shared->owners = (RstarOwner *) p;
+	p += MAXALIGN(shared->nowners * sizeof(RstarOwner));
+	shared->databases = (RstarDatabase *) p;
+	p += MAXALIGN(shared->ndatabases * sizeof(RstarDatabase));
+	shared->requests = (RstarRequest *) p;
+	p += MAXALIGN(shared->nrequests * sizeof(RstarRequest));
+	shared->waiters = (RstarWaiter *) p;
+	p += MAXALIGN(shared->nwaiters * sizeof(RstarWaiter));
+	shared->buckets = (dlist_head *) p;
+	p += MAXALIGN(shared->nbuckets * sizeof(dlist_head));
+	shared->area = p;
+	ConditionVariableInit(&shared->worker_left);
+
+	memset(shared->owners, 0, shared->nowners * sizeof(RstarOwner));
+	memset(shared->databases, 0, shared->ndatabases * sizeof(RstarDatabase));
+	memset(shared->requests, 0, shared->nrequests * sizeof(RstarRequest));
+	memset(shared->waiters, 0, shared->nwaiters * sizeof(RstarWaiter));
+
+	for (int i = 0; i < shared->nowners; i++)
+	{
+		for (int lane = 0; lane < RSTAR_LANES; lane++)
+			dlist_init(&shared->owners[i].lanes[lane]);
+		dlist_init(&shared->owners[i].pending);
+		dlist_init(&shared->owners[i].ready);
+	}
+	dlist_init(&shared->free_requests);
+	for (int i = 0; i < shared->nrequests; i++)
+		dlist_push_tail(&shared->free_requests, &shared->requests[i].list);
+	shared->free_requests_count = shared->nrequests;
+	dlist_init(&shared->free_waiters);
+	for (int i = 0; i < shared->nwaiters; i++)
+		dlist_push_tail(&shared->free_waiters, &shared->waiters[i].owner_link);
+	shared->free_waiters_count = shared->nwaiters;
+	for (int i = 0; i < shared->nbuckets; i++)
+		dlist_init(&shared->buckets[i]);
+}
+
+/* In the postmaster: the area is made and pinned, sessions attach to it */
+static void
+create_text_area(void)
+{
+	dsa_area   *area;
+
+	rstar_shared->area_tranche = LWLockNewTrancheId();
+	LWLockRegisterTranche(rstar_shared->area_tranche, "retrostar_text");
+	area = dsa_create_in_place(rstar_shared->area, rstar_shared->area_size,
+							   rstar_shared->area_tranche, NULL);
+	dsa_pin(area);
+	/* It must not grow into DSM segments: /dev/shm may be small */
+	dsa_set_size_limit(area, rstar_shared->area_size);
+	dsa_detach(area);
+}
+
+dsa_area *
+rstar_shmem_area(void)
+{
+	if (text_area == NULL)
+	{
+		MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
+
+		LWLockRegisterTranche(rstar_shared->area_tranche, "retrostar_text");
+		text_area = dsa_attach_in_place(rstar_shared->area, NULL);
+		dsa_pin_mapping(text_area);
+		MemoryContextSwitchTo(old);
+	}
+	return text_area;
+}
+
+RstarOwner *
+rstar_shmem_owner(void)
+{
+	if (my_owner == NULL)
+	{
+		int			index = (int) (MyProc - ProcGlobal->allProcs);
+
+		if (index < 0 || index >= rstar_shared->nbackends)
+			elog(ERROR, "process %d has no place in retrostar's shared memory", index);
+		(void) rstar_shmem_area();
+		my_owner = &rstar_shared->owners[index];
+		before_shmem_exit(release_owner, (Datum) 0);
+	}
+	return my_owner;
+}
+
+/*
+ * The process ends: nobody waits any more; its detached requests go to the
+ * orphans of their database, queued ones at their tail.
+ */
+static void
+release_owner(int code, Datum arg)
+{
+	RstarOwner *owner = my_owner;
+
+	my_owner = NULL;
+	LWLockAcquire(rstar_shared->lock, LW_EXCLUSIVE);
+	owner->sleeping = false;
+	if (owner->wants_space)
+	{
+		owner->wants_space = false;
+		rstar_shared->nspace_waiters--;
+	}
+	while (!dlist_is_empty(&owner->ready))
+		rstar_shmem_release_waiter(dlist_head_element(RstarWaiter, owner_link, &owner->ready));
+	while (!dlist_is_empty(&owner->pending))
+		rstar_shmem_release_waiter(dlist_head_element(RstarWaiter, owner_link, &owner->pending));
+	for (int lane = 0; lane < RSTAR_LANES; lane++)
+	{
+		while (!dlist_is_empty(&owner->lanes[lane]))
+		{
+			RstarRequest *request = dlist_head_element(RstarRequest, queue, &owner->lanes[lane]);
+
+			rstar_shmem_dequeue(request);
+			rstar_shmem_enqueue(request, rstar_shmem_orphans(request->db));
+		}
+	}
+	if (owner->nrequests > 0)
+	{
+		for (int i = 0; i < rstar_shared->nrequests; i++)
+		{
+			if (rstar_shared->requests[i].maker == owner)
+				rstar_shared->requests[i].maker = NULL;
+		}
+		owner->nrequests = 0;
+		owner->text_bytes = 0;
+	}
+	LWLockRelease(rstar_shared->lock);
+
+	dsa_detach(text_area);
+	dsa_release_in_place(rstar_shared->area);
+	text_area = NULL;
+}
+
+RstarDatabase *
+rstar_shmem_database(Oid dboid, bool create)
+{
+	RstarDatabase *unused = NULL;
+
+	for (int i = 0; i < rstar_shared->ndatabases; i++)
+	{
+		RstarDatabase *db = &rstar_shared->databases[i];
+
+		if (db->dboid == dboid)
+			return db;
+		if (!OidIsValid(db->dboid))
+			unused = db;
+		else if (unused == NULL && db->nrequests == 0 &&
+				 db->worker == RSTAR_WORKER_NONE && !db->paused)
+			unused = db;
+	}
+	if (!create || unused == NULL)
+		return NULL;
+	memset(unused, 0, sizeof(RstarDatabase));
+	unused->dboid = dboid;
+	dlist_init(&unused->active);
+	dlist_init(&unused->unstored);
+	dlist_init(&unused->cancelled);
+	return unused;
+}
+
+RstarOwner *
+rstar_shmem_orphans(RstarDatabase *db)
+{
+	return &rstar_shared->owners[rstar_shared->nbackends + (db - rstar_shared->databases)];
+}
+
+dlist_head *
+rstar_shmem_bucket(Oid dboid, const RstarKey *key)
+{
+	uint32		hash;
+
+	/* The key is a cryptographic hash: any four bytes of it will do */
+	memcpy(&hash, key->bytes, sizeof(hash));
+	hash = hash_combine(hash, murmurhash32(dboid));
+	return &rstar_shared->buckets[hash & (rstar_shared->nbuckets - 1)];
+}
+
+/* Samples that count against "wanted" */
+static int
+counted(const RstarRequest *request, bool zero)
+{
+	int			n = request->known_scored + request->scored;
+
+	if (zero)
+		n += request->known_unscored + request->unscored;
+	return n;
+}
+
+bool
+rstar_shmem_satisfied(const RstarRequest *request, int wanted, bool zero)
+{
+	if (request->state == RSTAR_ANSWERED || request->state == RSTAR_FAILED)
+		return true;
+	return counted(request, zero) >= wanted;
+}
+
+int
+rstar_shmem_needed(const RstarRequest *request)
+{
+	int			known = request->known_scored;
+
+	if (request->zero)
+		known += request->known_unscored;
+	return Max(request->wanted - known, 0);
+}
+
+void
+rstar_shmem_notify(RstarRequest *request)
+{
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &request->waiters)
+	{
+		RstarWaiter *waiter = dlist_container(RstarWaiter, request_link, iter.cur);
+		RstarOwner *owner = waiter->owner;
+
+		if (waiter->ready ||
+			!rstar_shmem_satisfied(request, waiter->wanted, waiter->zero))
+			continue;
+		waiter->ready = true;
+		dlist_delete(&waiter->owner_link);
+		dlist_push_tail(&owner->ready, &waiter->owner_link);
+		if (owner->wait_for == NULL || owner->wait_for == waiter)
+			rstar_shmem_wake(owner);
+	}
+}
+
+/* Sets the latch of a sleeping owner; not of the orphans, who never sleep */
+void
+rstar_shmem_wake(RstarOwner *owner)
+{
+	if (!owner->sleeping)
+		return;
+	owner->sleeping = false;
+	SetLatch(&ProcGlobal->allProcs[owner - rstar_shared->owners].procLatch);
+}
+
+void
+rstar_shmem_wake_worker(RstarDatabase *db)
+{
+	db->work_added = true;
+	if (!db->worker_sleeping)
+		return;
+	db->worker_sleeping = false;
+	SetLatch(&ProcGlobal->allProcs[db->worker_procno].procLatch);
+}
+
+/*
+ * Wakes who waits for room, all of them: which of them finds enough depends
+ * on the size of its text.  Called when a fair amount came free at once, so
+ * that a full queue does not wake everybody for each request.
+ */
+void
+rstar_shmem_wake_space(void)
+{
+	if (rstar_shared->nspace_waiters == 0)
+		return;
+	for (int i = 0; i < rstar_shared->nbackends; i++)
+	{
+		RstarOwner *owner = &rstar_shared->owners[i];
+
+		if (owner->wants_space)
+		{
+			owner->wants_space = false;
+			rstar_shared->nspace_waiters--;
+			rstar_shmem_wake(owner);
+		}
+	}
+}
+
+void
+rstar_shmem_enqueue(RstarRequest *request, RstarOwner *owner)
+{
+	RstarDatabase *db = request->db;
+
+	Assert(!request->queued);
+	if (owner->nqueued == 0)
+	{
+		owner->db = db;
+		dlist_push_tail(&db->active, &owner->active);
+		db->nactive++;
+	}
+	Assert(owner->db == db);
+	dlist_push_tail(&owner->lanes[request->serverid % RSTAR_LANES], &request->queue);
+	request->owner = owner;
+	request->queued = true;
+	owner->nqueued++;
+	rstar_shmem_wake_worker(db);
+}
+
+void
+rstar_shmem_dequeue(RstarRequest *request)
+{
+	RstarOwner *owner = request->owner;
+
+	if (!request->queued)
+		return;
+	dlist_delete(&request->queue);
+	request->queued = false;
+	request->owner = NULL;
+	if (--owner->nqueued == 0)
+	{
+		dlist_delete(&owner->active);
+		owner->db->nactive--;
+	}
+}
+
+void
+rstar_shmem_unlink(RstarRequest *request)
+{
+	if (request->findable)
+		dlist_delete(&request->bucket);
+	request->findable = false;
+}
+
+void
+rstar_shmem_free_body(RstarRequest *request)
+{
+	if (!DsaPointerIsValid(request->body))
+		return;
+	dsa_free(rstar_shmem_area(), request->body);
+	request->body = InvalidDsaPointer;
+	rstar_shared->freed++;
+	rstar_shared->text_bytes -= request->body_len;
+	if (request->maker)
+		request->maker->text_bytes -= request->body_len;
+}
+
+void
+rstar_shmem_finish(RstarRequest *request, RstarState state)
+{
+	RstarDatabase *db = request->db;
+
+	Assert(request->in_flight == 0 || state == RSTAR_FAILED);
+	if (request->state == RSTAR_WAITING)
+		db->nwaiting--;
+	else if (request->state == RSTAR_RUNNING)
+		db->nrunning--;
+	request->state = state;
+	request->detached = false;
+	rstar_shmem_dequeue(request);
+	if (state == RSTAR_FAILED)
+		rstar_shmem_unlink(request);
+	if (request->in_flight == 0)
+	{
+		rstar_shmem_free_body(request);
+		if (request->maker)
+			request->maker->nrequests--;
+		request->maker = NULL;
+		if (request->kind == RSTAR_KIND_SCORE && !request->unstored &&
+			request->scored + request->unscored > 0)
+		{
+			request->unstored = true;
+			dlist_push_tail(&db->unstored, &request->list);
+			db->nunstored++;
+			rstar_shmem_wake_worker(db);
+		}
+	}
+}
+
+static void
+free_request(RstarRequest *request)
+{
+	Assert(dlist_is_empty(&request->waiters) && !request->unstored);
+	Assert(request->in_flight == 0 && !request->queued && request->maker == NULL);
+	rstar_shmem_unlink(request);
+	request->state = RSTAR_FREE;
+	dlist_push_head(&rstar_shared->free_requests, &request->list);
+	rstar_shared->free_requests_count++;
+	rstar_shared->freed++;
+	request->db->nrequests--;
+	if (rstar_shared->free_requests_count == rstar_shared->nrequests ||
+		rstar_shared->free_requests_count % Min(64, rstar_shared->nrequests / 16) == 0)
+		rstar_shmem_wake_space();
+}
+
+/* A request is cut off while samples are in flight: the worker closes them */
+static void
+cancel_in_flight(RstarRequest *request)
+{
+	if (request->cancelled)
+		return;
+	request->cancelled = true;
+	rstar_shmem_dequeue(request);
+	rstar_shmem_unlink(request);
+	dlist_push_tail(&request->db->cancelled, &request->list);
+	rstar_shmem_wake_worker(request->db);
+}
+
+void
+rstar_shmem_settle(RstarRequest *request)
+{
+	RstarDatabase *db = request->db;
+
+	if (!dlist_is_empty(&request->waiters) || request->detached)
+		return;
+	switch (request->state)
+	{
+		case RSTAR_FREE:
+			Assert(false);
+			break;
+		case RSTAR_WAITING:
+			/* Samples that another worker got before it left are kept */
+			rstar_shmem_finish(request, RSTAR_FAILED);
+			db->cancelled_count++;
+			if (!request->unstored)
+				free_request(request);
+			break;
+		case RSTAR_RUNNING:
+			Assert(request->in_flight > 0);
+			cancel_in_flight(request);
+			break;
+		case RSTAR_ANSWERED:
+		case RSTAR_FAILED:
+			if (request->in_flight > 0)
+				cancel_in_flight(request);
+			else if (!request->unstored)
+				free_request(request);
+			break;
+	}
+}
+
+void
+rstar_shmem_release_waiter(RstarWaiter *waiter)
+{
+	RstarRequest *request = waiter->request;
+
+	dlist_delete(&waiter->request_link);
+	dlist_delete(&waiter->owner_link);
+	if (waiter->owner->wait_for == waiter)
+		waiter->owner->wait_for = NULL;
+	waiter->owner = NULL;
+	waiter->request = NULL;
+	dlist_push_head(&rstar_shared->free_waiters, &waiter->owner_link);
+	rstar_shared->free_waiters_count++;
+	rstar_shmem_settle(request);
+}
+
+/*
+ * Gives up the oldest answer that cannot be stored and interests nobody, to
+ * make room.  False when there is none.
+ */
+bool
+rstar_shmem_evict(void)
+{
+	for (int i = 0; i < rstar_shared->ndatabases; i++)
+	{
+		RstarDatabase *db = &rstar_shared->databases[i];
+		dlist_iter	iter;
+
+		if (!OidIsValid(db->dboid) || !db->cannot_store)
+			continue;
+		dlist_foreach(iter, &db->unstored)
+		{
+			RstarRequest *request = dlist_container(RstarRequest, list, iter.cur);
+
+			if (!dlist_is_empty(&request->waiters))
+				continue;
+			db->lost++;
+			rstar_shmem_stored(request);
+			return true;
+		}
+	}
+	return false;
+}
+
+void
+rstar_shmem_stored(RstarRequest *request)
+{
+	Assert(request->unstored);
+	dlist_delete(&request->list);
+	request->unstored = false;
+	request->db->nunstored--;
+	rstar_shmem_settle(request);
+}
+
+/*
+ * No session is left in that database and no worker, so nobody waits and
+ * nothing is in flight.
+ */
+void
+rstar_shmem_purge(Oid dboid)
+{
+	RstarDatabase *db = rstar_shmem_database(dboid, false);
+
+	if (db == NULL || db->worker != RSTAR_WORKER_NONE)
+		return;
+	for (int i = 0; i < rstar_shared->nrequests && db->nrequests > 0; i++)
+	{
+		RstarRequest *request = &rstar_shared->requests[i];
+
+		if (request->state == RSTAR_FREE || request->db != db)
+			continue;
+		request->detached = false;
+		if (request->unstored)
+		{
+			db->lost++;
+			rstar_shmem_stored(request);
+		}
+		else
+			rstar_shmem_settle(request);
+	}
+	db->paused = false;
+}

@@ -1,0 +1,295 @@
+/*-------------------------------------------------------------------------
+ *
+ * shmem.h
+ *		The shared memory of retrostar: what lies there, under which lock, and
+ *		the life of a request.
+ *
+ * Included only by shmem.c (lay-out, links, release), queue.c (sessions),
+ * dispatch.c (worker) and launch.c (life of the worker).
+ *
+ * Everything below is guarded by one LWLock, rstar_shared->lock, taken
+ * exclusively: critical sections are a few list operations long, about six per
+ * request, and a request takes milliseconds to minutes.  Nobody waits for
+ * anything, allocates local memory, or raises an error while holding it.
+ * The DSA area has its own locks, taken after ours.
+ *
+ * All pointers here point into the main shared-memory segment, which every
+ * process maps at the same address.
+ *
+ * A request's states:
+ *
+ *	from		to			by			when
+ *	FREE		WAITING		session		submitted
+ *	WAITING		RUNNING		worker		its first sample was claimed
+ *	WAITING		FAILED		session		nobody is interested any more (then FREE)
+ *	RUNNING		ANSWERED	worker		all samples ended, one has a score
+ *	RUNNING		FAILED		worker		a sample failed for good; the others may
+ *										still be in flight, and are stored
+ *	RUNNING		WAITING		worker		none is in flight, but more are wanted; or
+ *										the worker leaves before the end
+ *	ANSWERED,	FREE		any			nobody waits, nothing in flight,
+ *	FAILED								nothing left to store
+ *
+ * "cancelled" marks a RUNNING or FAILED request that interests nobody while
+ * samples are in flight: the worker closes these and calls
+ * rstar_dispatch_dropped(), after which it is stored (what was paid) or freed.
+ * rstar_shmem_settle() is the one place that decides on all this; whoever
+ * takes away a reason for a request to live calls it.
+ *
+ * A request is found by its key (in a hash bucket) from submission until it
+ * is cancelled, has failed, or is freed.
+ *
+ * Copyright (c) 2026, the retrostar authors
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef RSTAR_SHMEM_H
+#define RSTAR_SHMEM_H
+
+#include "postgres.h"
+
+#include "lib/ilist.h"
+#include "storage/condition_variable.h"
+#include "storage/lwlock.h"
+#include "storage/proc.h"
+#include "utils/dsa.h"
+#include "utils/timestamp.h"
+
+#include "guc.h"
+#include "queue.h"
+
+/*
+ * A session's queue has a few lanes, by server, so that pairs for a busy
+ * server do not hold up those for an idle one behind them.
+ */
+#define RSTAR_LANES 4
+
+/* A request with which the worker died this often is given up */
+#define RSTAR_MAX_LOSSES 3
+
+typedef enum RstarState
+{
+	RSTAR_FREE,
+	RSTAR_WAITING,
+	RSTAR_RUNNING,
+	RSTAR_ANSWERED,
+	RSTAR_FAILED
+} RstarState;
+
+typedef enum RstarWorkerState
+{
+	RSTAR_WORKER_NONE,
+	RSTAR_WORKER_STARTING,		/* registered, not yet in its loop */
+	RSTAR_WORKER_RUNNING
+} RstarWorkerState;
+
+typedef struct RstarOwner RstarOwner;
+
+/* One database with requests or a worker */
+typedef struct RstarDatabase
+{
+	Oid			dboid;			/* InvalidOid: this entry is free */
+	RstarWorkerState worker;
+	int			worker_pid;		/* 0 while STARTING */
+	int			worker_procno;
+	TimestampTz worker_since;	/* when STARTING began */
+	int			failed_starts;	/* workers in a row that never ran */
+	bool		worker_sleeping;	/* its latch must be set for new work */
+	bool		work_added;		/* since the worker's last claim */
+	bool		leave;			/* the worker is asked to go */
+	bool		paused;			/* nothing is claimed */
+	bool		cannot_store;	/* standby, or the last store failed: answers
+								 * nobody waits for may be given up for room */
+	dlist_head	active;			/* owners with queued requests, round robin */
+	int			nactive;
+	dlist_head	unstored;		/* answers that the table does not have, oldest
+								 * first (RstarRequest.list) */
+	dlist_head	cancelled;		/* for the worker to close (same link) */
+	int			nrequests;		/* entries of the map */
+	int			nwaiting;
+	int			nrunning;
+	int			nunstored;
+
+	/* since server start; asked = answered + failed + cancelled + in work */
+	int64		asked;
+	int64		answered;
+	int64		failed;
+	int64		cancelled_count;
+	int64		joined;
+	int64		samples_sent;
+	int64		samples_scored;
+	int64		samples_unscored;
+	int64		stored;
+	int64		lost;
+} RstarDatabase;
+
+/*
+ * One backend's queue and what it waits for, by index into ProcGlobal's
+ * array; behind those one for each database entry, for detached requests
+ * whose backend is gone.
+ */
+struct RstarOwner
+{
+	dlist_node	active;			/* in RstarDatabase.active while nqueued > 0 */
+	RstarDatabase *db;			/* valid while nqueued > 0 */
+	dlist_head	lanes[RSTAR_LANES]; /* RstarRequest.queue */
+	int			nqueued;
+	int			next_lane;		/* where claiming goes on */
+	int			nrequests;		/* requests it made and that are in work */
+	int64		text_bytes;		/* and their texts */
+	dlist_head	pending;		/* RstarWaiter.owner_link, not ready */
+	dlist_head	ready;			/* the same, ready */
+	bool		sleeping;		/* its latch is to be set when ... */
+	RstarWaiter *wait_for;		/* ... this is ready (NULL: any) */
+	bool		wants_space;	/* ... or there is room */
+};
+
+typedef struct RstarRequest
+{
+	/* constant while in use */
+	RstarKind	kind;
+	RstarKey	key;
+	RstarDatabase *db;
+	RstarOwner *maker;			/* in whose nrequests it counts, or NULL */
+	Oid			serverid;
+	Oid			mapping;
+	uint64		affinity;
+	int			endpoint;
+	int			first_sample;
+	int			known_scored;
+	int			known_unscored;
+	int			known_sum;
+	char		model[RSTAR_MODEL_LEN];
+
+	/* links */
+	dlist_node	bucket;			/* in a hash bucket while "findable" */
+	dlist_node	queue;			/* in an owner's lane while "queued" */
+	dlist_node	list;			/* free list, db->unstored or db->cancelled */
+	dlist_head	waiters;		/* RstarWaiter.request_link */
+	RstarOwner *owner;			/* of the lane, while queued */
+	bool		findable;
+	bool		queued;
+
+	/* state */
+	RstarState	state;
+	bool		detached;
+	bool		zero;
+	bool		cancelled;
+	bool		unstored;		/* in db->unstored */
+	int			wanted;			/* scored samples, known ones included */
+	int			claimed;		/* samples given to the worker, new ones */
+	int			in_flight;		/* of these, not ended */
+	int			next_sample;	/* number (seed) of the next one */
+	int			losses;			/* workers that died meanwhile */
+	dsa_pointer body;			/* InvalidDsaPointer: none, or not needed any more */
+	int			body_len;
+
+	/* what came of it */
+	RstarStatus status;
+	int			http_status;
+	int			scored;			/* new ones */
+	int			unscored;
+	int64		sum;
+	int64		prompt_tokens;
+	int64		completion_tokens;
+	int64		elapsed_us;
+	TimestampTz answered_at;
+	uint8		scores[RSTAR_MAX_SAMPLES];
+	char		detail[RSTAR_DETAIL_LEN];
+} RstarRequest;
+
+struct RstarWaiter
+{
+	RstarRequest *request;
+	RstarOwner *owner;			/* NULL: free */
+	dlist_node	request_link;
+	dlist_node	owner_link;		/* owner's pending or ready list, or free list */
+	uint32		cookie;			/* the session's own name for it */
+	int			wanted;			/* samples that satisfy it */
+	bool		zero;
+	bool		ready;
+};
+
+typedef struct RstarShared
+{
+	LWLock	   *lock;
+	int			nowners;		/* backends, then databases */
+	int			nbackends;
+	int			ndatabases;
+	int			nrequests;
+	int			nwaiters;
+	int			nbuckets;		/* a power of two */
+	int			free_requests_count;
+	int			free_waiters_count;
+	uint64		generation;		/* grows when stored answers leave the map */
+	uint64		freed;			/* grows with all that comes free */
+	int64		text_bytes;		/* allocated for bodies */
+	int			nspace_waiters; /* owners with wants_space */
+	ConditionVariable worker_left;	/* broadcast when a worker is gone */
+	dlist_head	free_requests;
+	dlist_head	free_waiters;
+	RstarOwner *owners;
+	RstarDatabase *databases;
+	RstarRequest *requests;
+	RstarWaiter *waiters;
+	dlist_head *buckets;
+	void	   *area;			/* where the DSA area lies */
+	Size		area_size;
+	int			area_tranche;
+} RstarShared;
+
+extern RstarShared *rstar_shared;	/* NULL when not preloaded */
+
+/* Hooks for shared memory; called once by _PG_init while preloading */
+extern void rstar_shmem_init(void);
+
+/* This process's mapping of the text area; attaches when first called. */
+extern dsa_area *rstar_shmem_area(void);
+
+/*
+ * This process's owner entry; the first call arranges for its release when
+ * the process ends.
+ */
+extern RstarOwner *rstar_shmem_owner(void);
+
+/* The rest needs rstar_shared->lock held exclusively. */
+
+/*
+ * The entry of a database; made when "create", in place of one that is not in
+ * use any more if need be.  NULL: there is none.
+ */
+extern RstarDatabase *rstar_shmem_database(Oid dboid, bool create);
+
+extern dlist_head *rstar_shmem_bucket(Oid dboid, const RstarKey *key);
+
+/* True when the waiter needs to wait no longer */
+extern bool rstar_shmem_satisfied(const RstarRequest *request, int wanted, bool zero);
+/* Makes satisfied waiters ready and wakes their owners */
+extern void rstar_shmem_notify(RstarRequest *request);
+extern void rstar_shmem_wake(RstarOwner *owner);
+extern void rstar_shmem_wake_worker(RstarDatabase *db);
+extern void rstar_shmem_wake_space(void);
+
+extern void rstar_shmem_enqueue(RstarRequest *request, RstarOwner *owner);
+extern void rstar_shmem_dequeue(RstarRequest *request);
+extern void rstar_shmem_unlink(RstarRequest *request);	/* from its bucket */
+extern void rstar_shmem_free_body(RstarRequest *request);
+/* Samples, new ones, that the request still has to send */
+extern int	rstar_shmem_needed(const RstarRequest *request);
+/*
+ * All that was to be done is done (ANSWERED) or will not be (FAILED): text and
+ * place in the maker's count are given back as soon as nothing is in flight,
+ * and new samples are put down for the table.  Call notify and settle after.
+ */
+extern void rstar_shmem_finish(RstarRequest *request, RstarState state);
+/* The table has its samples, or they are given up */
+extern void rstar_shmem_stored(RstarRequest *request);
+extern bool rstar_shmem_evict(void);
+/* Everything of a database that was dropped */
+extern void rstar_shmem_purge(Oid dboid);
+/* Ends the request when no reason is left for it to live; see above */
+extern void rstar_shmem_settle(RstarRequest *request);
+extern void rstar_shmem_release_waiter(RstarWaiter *waiter);
+extern RstarOwner *rstar_shmem_orphans(RstarDatabase *db);
+
+#endif							/* RSTAR_SHMEM_H */

@@ -1,0 +1,251 @@
+/*-------------------------------------------------------------------------
+ *
+ * target.c
+ *		What the worker knows of the servers it sends to: options, endpoints,
+ *		keys, as the catalog has them.
+ *
+ * Called by: send.c.  Calls: server.c, route.c, http.c (headers).
+ *
+ * A target is loaded in a short transaction when its first sample comes and
+ * again when a server or mapping changed, never while anything is waited
+ * for.  Keys live here, in the worker's private memory, and nowhere else.
+ *
+ * Copyright (c) 2026, the retrostar authors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "utils/hsearch.h"
+#include "utils/memutils.h"
+
+#include "send.h"
+#include "target.h"
+
+static HTAB *targets = NULL;
+
+static void load(RstarTarget *target, int *map, bool *changed);
+static void set_config(RstarTarget *target, RstarServer *config, MemoryContext context);
+static bool set_route(RstarTarget *target, int *map, bool *changed);
+static char **urls(RstarTarget *target, const char *path);
+static void drop_channels(RstarTarget *target);
+static void make_headers(RstarChannel *channel, const RstarServer *config);
+
+void
+rstar_target_init(void)
+{
+	HASHCTL		control;
+
+	memset(&control, 0, sizeof(control));
+	control.keysize = sizeof(Oid);
+	control.entrysize = sizeof(RstarTarget);
+	control.hcxt = TopMemoryContext;
+	targets = hash_create("retrostar targets", 16, &control,
+						  HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+}
+
+RstarTarget *
+rstar_target_find(Oid serverid)
+{
+	return hash_search(targets, &serverid, HASH_FIND, NULL);
+}
+
+void
+rstar_target_each(void (*function) (RstarTarget *target, int64 now), int64 now)
+{
+	HASH_SEQ_STATUS scan;
+	RstarTarget *target;
+
+	hash_seq_init(&scan, targets);
+	while ((target = hash_seq_search(&scan)) != NULL)
+		function(target, now);
+}
+
+RstarTarget *
+rstar_target_load(Oid serverid, int *map, bool *changed)
+{
+	RstarTarget *target;
+	bool		found;
+
+	*changed = false;
+	target = hash_search(targets, &serverid, HASH_ENTER, &found);
+	if (!found)
+	{
+		memset((char *) target + sizeof(Oid), 0, sizeof(RstarTarget) - sizeof(Oid));
+		dlist_init(&target->channels);
+		dlist_init(&target->delayed);
+		dlist_init(&target->flying);
+		target->wake = PG_INT64_MAX;
+	}
+	else if (target->version == rstar_server_version())
+		return target;
+	load(target, map, changed);
+	return target;
+}
+
+/* An error leaves the target without configuration: its samples fail */
+static void
+load(RstarTarget *target, int *map, bool *changed)
+{
+	MemoryContext old = CurrentMemoryContext;
+	MemoryContext context = AllocSetContextCreate(TopMemoryContext, "retrostar target",
+												  ALLOCSET_SMALL_SIZES);
+	RstarServer *volatile config = NULL;
+
+	PG_TRY();
+	{
+		StartTransactionCommand();
+		/* Not after the load: what changes meanwhile must be seen next time */
+		target->version = rstar_server_version();
+		MemoryContextSwitchTo(context);
+		config = rstar_server_load(target->serverid);
+		CommitTransactionCommand();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(old);
+		EmitErrorReport();
+		FlushErrorState();
+		AbortCurrentTransaction();
+		config = NULL;
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(old);
+
+	set_config(target, config, context);
+	drop_channels(target);
+	if (config != NULL && !set_route(target, map, changed))
+		target->config = NULL;
+}
+
+static void
+set_config(RstarTarget *target, RstarServer *config, MemoryContext context)
+{
+	MemoryContext old;
+
+	if (target->context)
+		MemoryContextDelete(target->context);
+	target->context = context;
+	target->config = config;
+	if (config == NULL)
+		return;
+	old = MemoryContextSwitchTo(context);
+	target->chat_urls = urls(target, "/v1/chat/completions");
+	target->model_urls = urls(target, "/v1/models");
+	target->health_urls = urls(target, "/health");
+	MemoryContextSwitchTo(old);
+}
+
+static char **
+urls(RstarTarget *target, const char *path)
+{
+	char	  **full = palloc(target->config->nurls * sizeof(char *));
+
+	for (int i = 0; i < target->config->nurls; i++)
+		full[i] = psprintf("%s%s", target->config->urls[i].base, path);
+	return full;
+}
+
+static bool
+set_route(RstarTarget *target, int *map, bool *changed)
+{
+	const char *names[RSTAR_SERVER_MAX_URLS];
+	int			n = Min(target->config->nurls, RSTAR_SERVER_MAX_URLS);
+	RstarRouteConfig config;
+
+	config.max_in_flight = target->config->max_in_flight;
+	config.retries = target->config->retries;
+	for (int i = 0; i < n; i++)
+		names[i] = target->config->urls[i].text;
+	if (target->route == NULL)
+	{
+		target->route = rstar_route_create(names, n, &config, rstar_send_clock());
+		return target->route != NULL;
+	}
+	*changed = true;
+	return rstar_route_update(target->route, names, n, &config, rstar_send_clock(), map);
+}
+
+static void
+drop_channels(RstarTarget *target)
+{
+	while (!dlist_is_empty(&target->channels))
+	{
+		RstarChannel *channel = dlist_container(RstarChannel, link,
+												dlist_pop_head_node(&target->channels));
+
+		rstar_target_leave_channel(channel);
+	}
+}
+
+RstarChannel *
+rstar_target_channel(RstarTarget *target, Oid mapping)
+{
+	RstarChannel *channel;
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &target->channels)
+	{
+		channel = dlist_container(RstarChannel, link, iter.cur);
+		if (channel->mapping == mapping)
+		{
+			channel->users++;
+			return channel;
+		}
+	}
+	channel = MemoryContextAllocZero(TopMemoryContext, sizeof(RstarChannel));
+	channel->mapping = mapping;
+	channel->users = 2;			/* the target and the caller */
+	dlist_push_head(&target->channels, &channel->link);
+	make_headers(channel, target->config);
+	return channel;
+}
+
+static void
+make_headers(RstarChannel *channel, const RstarServer *config)
+{
+	MemoryContext old = CurrentMemoryContext;
+
+	PG_TRY();
+	{
+		char	   *key;
+		char	   *header = NULL;
+
+		StartTransactionCommand();
+		key = rstar_server_api_key(channel->mapping, config);
+		if (key != NULL)
+			header = psprintf("Authorization: Bearer %s", key);
+		channel->headers = rstar_http_headers(header);
+		if (header != NULL)
+		{
+			explicit_bzero(key, strlen(key));
+			explicit_bzero(header, strlen(header));
+		}
+		if (channel->headers == NULL)
+			strlcpy(channel->error, "out of memory", sizeof(channel->error));
+		CommitTransactionCommand();
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(old);
+		error = CopyErrorData();
+		FlushErrorState();
+		strlcpy(channel->error, error->message, sizeof(channel->error));
+		FreeErrorData(error);
+		AbortCurrentTransaction();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(old);
+}
+
+void
+rstar_target_leave_channel(RstarChannel *channel)
+{
+	if (--channel->users > 0)
+		return;
+	rstar_http_headers_free(channel->headers);
+	pfree(channel);
+}

@@ -1,0 +1,80 @@
+/*-------------------------------------------------------------------------
+ *
+ * target.h
+ *		What the worker knows of the servers it sends to.
+ *
+ * Called by: send.c.
+ *
+ * Copyright (c) 2026, the retrostar authors
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef RSTAR_TARGET_H
+#define RSTAR_TARGET_H
+
+#include "postgres.h"
+
+#include "lib/ilist.h"
+
+#include "http.h"
+#include "queue.h"
+#include "route.h"
+#include "server.h"
+
+/* The headers of one user mapping for a server; counted by its users */
+typedef struct RstarChannel
+{
+	dlist_node	link;			/* in the target's channels while current */
+	Oid			mapping;
+	int			users;			/* samples in flight; +1 while current */
+	RstarHttpHeaders *headers;	/* NULL: see error */
+	char		error[RSTAR_DETAIL_LEN];	/* why there are none */
+} RstarChannel;
+
+/* One server, as of the last time it was loaded */
+typedef struct RstarTarget
+{
+	Oid			serverid;		/* hash key */
+	MemoryContext context;		/* of config and URLs */
+	RstarServer *config;		/* NULL: dropped, or its options do not parse */
+	char	  **chat_urls;		/* of the endpoints */
+	char	  **model_urls;
+	char	  **health_urls;
+	uint64		version;		/* rstar_server_version() when it was loaded */
+	RstarRoute *route;			/* NULL: never loaded well */
+	dlist_head	channels;
+	dlist_head	delayed;		/* samples that wait to be sent, oldest first */
+	dlist_head	flying;			/* samples in flight */
+	int			ndelayed;
+	int			admitted;		/* in this turn */
+	bool		silent;			/* nothing answers: samples fail */
+	int64		wake;			/* when to look at "delayed" again */
+	char		last_error[RSTAR_DETAIL_LEN];
+} RstarTarget;
+
+/* Sets up the table of targets; once */
+extern void rstar_target_init(void);
+
+/* The target of a server, or NULL when it was not loaded yet */
+extern RstarTarget *rstar_target_find(Oid serverid);
+
+/*
+ * The target of a server, loaded, or loaded again when the catalog changed.
+ * Starts a transaction of its own when it has to load.  map (room for the old
+ * number of endpoints, at most RSTAR_SERVER_MAX_URLS) says where the old ones went;
+ * *changed whether they did.
+ */
+extern RstarTarget *rstar_target_load(Oid serverid, int *map, bool *changed);
+
+/*
+ * The channel of a mapping; its users count grows by one.  Starts a
+ * transaction of its own when it has to be made.  Never raises: errors are in
+ * the channel.
+ */
+extern RstarChannel *rstar_target_channel(RstarTarget *target, Oid mapping);
+extern void rstar_target_leave_channel(RstarChannel *channel);
+
+/* Calls a function for each target */
+extern void rstar_target_each(void (*function) (RstarTarget *target, int64 now), int64 now);
+
+#endif							/* RSTAR_TARGET_H */

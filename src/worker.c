@@ -1,0 +1,330 @@
+/*-------------------------------------------------------------------------
+ *
+ * worker.c
+ *		The background worker of one database: its loop, its sleep, its end.
+ *
+ * Registered by: launch.c.  Calls: dispatch.c, send.c, http.c, cache.c.
+ *
+ * One turn of the loop claims what can be sent, moves the network on,
+ * publishes what came, and stores answers when enough of them wait or have
+ * waited long enough.  Between turns it sleeps on one wait event set, which
+ * lives as long as the worker: latch, postmaster death, and curl's sockets as
+ * one epoll descriptor.
+ *
+ * No transaction is open while it sleeps.  Transactions are short: loading
+ * servers (target.c), storing answers (cache.c).
+ *
+ * It ends when it has had nothing to do for a while, when it is asked to
+ * (SIGTERM, launch.c), or by an error.  However it ends short of a crash,
+ * what was in flight is queued again and the sessions that wait start the
+ * next worker.
+ *
+ * Copyright (c) 2026, the retrostar authors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "tcop/tcopprot.h"
+#include "utils/guc.h"
+#include "utils/inval.h"
+#include "utils/memutils.h"
+
+#include "cache.h"
+#include "compat.h"
+#include "dispatch.h"
+#include "guc.h"
+#include "http.h"
+#include "launch.h"
+#include "send.h"
+#include "server.h"
+
+/* Samples claimed under one hold of the lock */
+#define CLAIM_BATCH 64
+
+/* Answers are stored when so many wait, or the first has waited so long (us) */
+#define STORE_BATCH 256
+#define STORE_DELAY INT64CONST(100000)
+
+/* After a failure storing is tried again, at growing intervals (us) */
+#define STORE_RETRY_FIRST INT64CONST(500000)
+#define STORE_RETRY_MAX INT64CONST(10000000)
+
+/* pg_stat_activity is told the load at most this often (us) */
+#define REPORT_INTERVAL INT64CONST(1000000)
+
+/* When the next store is due */
+typedef struct StoreTimer
+{
+	int64		due;			/* 0: nothing to store */
+	int64		retry_delay;	/* 0: the last one worked */
+} StoreTimer;
+
+PGDLLEXPORT void rstar_worker_main(Datum arg);
+
+static WaitEventSet *wait_set = NULL;
+
+static void set_up(Oid dboid);
+static void set_setting(const char *name, const char *value);
+static void worker_exit(int code, Datum arg);
+static void claim(int64 now);
+static void close_cancelled(void);
+static void store(StoreTimer *timer, const RstarLoad *load, int64 now);
+static int	compare_answers(const void *a, const void *b);
+static int	drop_doubles(RstarAnswered *answers, int n);
+static bool idle_long_enough(const RstarLoad *load, int64 now, int64 *idle_since);
+static void sleep_until(int64 due, int64 now);
+static void report(const RstarLoad *load, int64 now);
+
+void
+rstar_worker_main(Datum arg)
+{
+	MemoryContext turn_context;
+	StoreTimer	store_timer = {0, 0};
+	int64		idle_since = 0;
+
+	set_up(DatumGetObjectId(arg));
+	turn_context = AllocSetContextCreate(TopMemoryContext, "retrostar turn",
+										 ALLOCSET_DEFAULT_SIZES);
+	MemoryContextSwitchTo(turn_context);
+	for (;;)
+	{
+		RstarLoad	load;
+		int64		now = rstar_send_clock();
+		int64		due;
+
+		MemoryContextReset(turn_context);
+		QueryCancelPending = false; /* there is no query of its own to cancel */
+		CHECK_FOR_INTERRUPTS();
+		if (ConfigReloadPending)
+		{
+			ConfigReloadPending = false;
+			ProcessConfigFile(PGC_SIGHUP);
+		}
+		if (ShutdownRequestPending || rstar_launch_leaving())
+			proc_exit(0);
+		AcceptInvalidationMessages();
+
+		close_cancelled();
+		rstar_send_turn(now);
+		claim(now);
+		rstar_dispatch_load(&load);
+		store(&store_timer, &load, now);
+		rstar_dispatch_turn_done();
+		report(&load, now);
+
+		if (idle_long_enough(&load, now, &idle_since) && rstar_launch_retire())
+			proc_exit(0);
+		due = rstar_send_wake();
+		if (store_timer.due > 0)
+			due = Min(due, store_timer.due);
+		if (idle_since > 0)
+			due = Min(due, idle_since + rstar_worker_idle_timeout * INT64CONST(1000));
+		sleep_until(due, now);
+		rstar_http_poll(rstar_send_done);
+	}
+}
+
+static void
+set_up(Oid dboid)
+{
+	int			epoll_fd;
+	int			max;
+
+	pqsignal(SIGTERM, SignalHandlerForShutdownRequest);
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGPIPE, SIG_IGN);
+	BackgroundWorkerUnblockSignals();
+
+	if (!rstar_launch_started(dboid))
+		proc_exit(0);
+	before_shmem_exit(worker_exit, (Datum) 0);
+	BackgroundWorkerInitializeConnectionByOid(dboid, InvalidOid, 0);
+
+	/* Stores must not depend on what the database or role has set */
+	set_setting("default_transaction_read_only", "off");
+	set_setting("default_transaction_isolation", "read committed");
+	set_setting("synchronous_commit", "off");
+	set_setting("lock_timeout", "100ms");
+	set_setting("statement_timeout", "0");
+	set_setting("idle_in_transaction_session_timeout", "0");
+	set_setting("search_path", "pg_catalog, pg_temp");
+	set_setting("row_security", "off");
+	set_setting("session_replication_role", "origin");
+	set_setting("jit", "off");
+
+	epoll_fd = rstar_http_init(&max);
+	rstar_server_init();
+	rstar_send_init(max);
+	wait_set = rstar_create_wait_event_set(3);
+	AddWaitEventToSet(wait_set, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
+	AddWaitEventToSet(wait_set, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL, NULL);
+	AddWaitEventToSet(wait_set, WL_SOCKET_READABLE, epoll_fd, NULL, NULL);
+	rstar_launch_connected();
+}
+
+static void
+set_setting(const char *name, const char *value)
+{
+	SetConfigOption(name, value, PGC_SUSET, PGC_S_OVERRIDE);
+}
+
+/* By an error, not by a request: then a request in flight may be the reason */
+static void
+worker_exit(int code, Datum arg)
+{
+	rstar_dispatch_leave(code != 0);
+}
+
+static void
+claim(int64 now)
+{
+	RstarClaim	claims[CLAIM_BATCH];
+	int			n;
+
+	do
+	{
+		n = rstar_dispatch_claim(claims, Min(CLAIM_BATCH, rstar_send_room()), rstar_send_admit);
+		if (n > 0)
+			rstar_send_claims(claims, n, now);
+	} while (n == CLAIM_BATCH);
+}
+
+static void
+close_cancelled(void)
+{
+	struct RstarRequest *request;
+	int			slot;
+
+	while ((request = rstar_dispatch_cancelled(&slot)) != NULL)
+		rstar_dispatch_dropped(request, rstar_send_cancel(slot));
+}
+
+static void
+store(StoreTimer *timer, const RstarLoad *load, int64 now)
+{
+	RstarAnswered *answers;
+	int			n;
+
+	if (load->unstored == 0)
+	{
+		timer->due = 0;
+		return;
+	}
+	if (timer->due == 0)
+		timer->due = now + STORE_DELAY;
+	if (now < timer->due && (load->unstored < STORE_BATCH || timer->retry_delay > 0))
+		return;
+
+	answers = palloc(STORE_BATCH * sizeof(RstarAnswered));
+	n = rstar_dispatch_unstored(answers, STORE_BATCH);
+	qsort(answers, n, sizeof(RstarAnswered), compare_answers);
+	n = drop_doubles(answers, n);
+	switch (rstar_cache_store(answers, n))
+	{
+		case RSTAR_STORED:
+			rstar_dispatch_stored(answers, n);
+			if (timer->retry_delay > 0)
+				rstar_dispatch_cannot_store(false);
+			timer->retry_delay = 0;
+			timer->due = 0;
+			break;
+		case RSTAR_STORED_NO_TABLE:
+			rstar_dispatch_discard(answers, n);
+			timer->due = 0;
+			break;
+		case RSTAR_STORED_STANDBY:
+		case RSTAR_STORED_LATER:
+			if (timer->retry_delay == 0)
+				rstar_dispatch_cannot_store(true);
+			timer->retry_delay = Min(Max(timer->retry_delay * 2, STORE_RETRY_FIRST), STORE_RETRY_MAX);
+			timer->due = now + timer->retry_delay;
+			break;
+	}
+}
+
+static int
+compare_answers(const void *a, const void *b)
+{
+	return memcmp(&((const RstarAnswered *) a)->key, &((const RstarAnswered *) b)->key,
+				  sizeof(RstarKey));
+}
+
+/*
+ * One command cannot merge two answers into the same row: of those with the
+ * same key (the cache was off for one of them) the second waits for the next.
+ */
+static int
+drop_doubles(RstarAnswered *answers, int n)
+{
+	int			kept = 0;
+
+	for (int i = 0; i < n; i++)
+	{
+		if (kept > 0 && compare_answers(&answers[kept - 1], &answers[i]) == 0)
+			continue;
+		if (kept != i)
+			answers[kept] = answers[i];
+		kept++;
+	}
+	return kept;
+}
+
+static bool
+idle_long_enough(const RstarLoad *load, int64 now, int64 *idle_since)
+{
+	if (load->waiting > 0 || load->running > 0 || load->unstored > 0 || rstar_send_active() > 0)
+		*idle_since = 0;
+	else if (*idle_since == 0)
+		*idle_since = now;
+	return *idle_since > 0 && now - *idle_since >= rstar_worker_idle_timeout * INT64CONST(1000);
+}
+
+static void
+sleep_until(int64 due, int64 now)
+{
+	static uint32 wait_event = 0;
+	WaitEvent	event;
+	long		timeout = -1;
+	long		http_timeout = rstar_http_timeout();
+
+	if (wait_event == 0)
+		wait_event = rstar_wait_event("RetrostarWorker");
+	if (due != PG_INT64_MAX)
+		timeout = due <= now ? 0 : (long) Min((due - now + 999) / 1000, 60000);
+	if (http_timeout >= 0 && (timeout < 0 || http_timeout < timeout))
+		timeout = http_timeout;
+	if (timeout != 0 && !rstar_dispatch_sleep())
+		timeout = 0;
+	if (WaitEventSetWait(wait_set, timeout, &event, 1, wait_event) == 1 &&
+		(event.events & WL_LATCH_SET))
+		ResetLatch(MyLatch);
+}
+
+static void
+report(const RstarLoad *load, int64 now)
+{
+	static int64 reported_at = 0;
+	static int	reported = -1;
+	char		activity[80];
+	int			active = rstar_send_active();
+
+	if (active == reported || (active > 0 && reported > 0 && now - reported_at < REPORT_INTERVAL))
+		return;
+	reported = active;
+	reported_at = now;
+	if (active == 0)
+	{
+		pgstat_report_activity(STATE_IDLE, NULL);
+		return;
+	}
+	snprintf(activity, sizeof(activity), "%d samples in flight, %d pairs waiting",
+			 active, load->waiting);
+	pgstat_report_activity(STATE_RUNNING, activity);
+}

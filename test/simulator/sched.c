@@ -1,0 +1,252 @@
+/*-------------------------------------------------------------------------
+ *
+ * sched.c
+ *		The GPU: slots, a FIFO queue before them, service times, hold.
+ *
+ * Called by: chat.c, control.c, http.c (a client that goes).  Calls: timer.c,
+ * stats.c, sim_http_resume.
+ *
+ * A request is in one of four lists: queue, active (its timer runs), held,
+ * hung.  The last three hold slots.  A request with n choices takes n slots,
+ * as in vLLM; one that needs more than there are runs alone.
+ *
+ * Copyright (c) 2026, the retrostar authors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include <string.h>
+
+#include "http.h"
+#include "sched.h"
+#include "stats.h"
+
+static struct SimList queue = TAILQ_HEAD_INITIALIZER(queue);
+static struct SimList active = TAILQ_HEAD_INITIALIZER(active);
+static struct SimList held = TAILQ_HEAD_INITIALIZER(held);
+static struct SimList hung = TAILQ_HEAD_INITIALIZER(hung);
+static int	queued_count;
+static int	running_count;
+static int	slots_used;
+static int	held_count;
+static int	hung_count;
+
+static void start(SimRequest *req);
+
+static bool
+fits(const SimRequest *req)
+{
+	int			limit = sim_settings.max_running;
+
+	return limit == 0 || running_count == 0 ||
+		slots_used + req->slots <= limit;
+}
+
+static void
+into(struct SimList *list, SimRequest *req)
+{
+	TAILQ_INSERT_TAIL(list, req, entry);
+	req->list = list;
+}
+
+/* Out of its list and its slots; tells nobody */
+static void
+out(SimRequest *req)
+{
+	if (req->list == NULL)
+		return;
+	TAILQ_REMOVE(req->list, req, entry);
+	if (req->list == &queue)
+		queued_count--;
+	else
+	{
+		running_count--;
+		slots_used -= req->slots;
+		if (req->list == &held)
+			held_count--;
+		else if (req->list == &hung)
+			hung_count--;
+		sim_timer_stop(&req->timer);
+	}
+	req->list = NULL;
+}
+
+static void
+finish(SimRequest *req)
+{
+	out(req);
+	req->state = SIM_READY;
+	sim_http_resume(req);
+}
+
+static void
+service_done(SimTimer *timer, void *arg)
+{
+	(void) timer;
+	finish(arg);
+	sim_sched_pump();
+	sim_stats_changed();
+}
+
+/* Gives a request its slots; it is READY at once if it needs no time */
+static void
+start(SimRequest *req)
+{
+	req->state = SIM_RUNNING;
+	running_count++;
+	slots_used += req->slots;
+	sim_stats_peaks();
+	if (req->hang)
+	{
+		hung_count++;
+		into(&hung, req);
+	}
+	else if (sim_settings.hold)
+	{
+		held_count++;
+		into(&held, req);
+	}
+	else
+	{
+		into(&active, req);
+		if (req->service == 0)
+			finish(req);
+		else
+			sim_timer_set(&req->timer, sim_now() + req->service, service_done,
+						  req);
+	}
+}
+
+bool
+sim_sched_submit(SimRequest *req)
+{
+	if (queued_count == 0 && fits(req))
+		start(req);
+	else
+	{
+		if (sim_settings.max_queue >= 0 &&
+			queued_count >= sim_settings.max_queue)
+			return false;
+		req->state = SIM_QUEUED;
+		queued_count++;
+		into(&queue, req);
+		sim_stats_peaks();
+	}
+	sim_stats_changed();
+	return true;
+}
+
+void
+sim_sched_pump(void)
+{
+	SimRequest *req;
+
+	while ((req = TAILQ_FIRST(&queue)) != NULL && fits(req))
+	{
+		out(req);
+		start(req);
+	}
+}
+
+void
+sim_sched_remove(SimRequest *req)
+{
+	if (req->list == NULL)
+		return;
+	out(req);
+	sim_sched_pump();
+	sim_stats_changed();
+}
+
+int
+sim_sched_release(int n)
+{
+	int			done = 0;
+	SimRequest *req;
+
+	while (done != n && (req = TAILQ_FIRST(&held)) != NULL)
+	{
+		finish(req);
+		done++;
+	}
+	sim_sched_pump();
+	sim_stats_changed();
+	return done;
+}
+
+int
+sim_sched_drop_hung(void)
+{
+	int			done = 0;
+	SimRequest *req;
+
+	while ((req = TAILQ_FIRST(&hung)) != NULL)
+	{
+		req->reply.delivery = SIM_DELIVER_CLOSE;
+		finish(req);
+		done++;
+	}
+	sim_sched_pump();
+	sim_stats_changed();
+	return done;
+}
+
+SimRequest *
+sim_sched_find(const char *rid)
+{
+	struct SimList *lists[] = {&active, &held, &hung, &queue};
+
+	for (int i = 0; i < 4; i++)
+	{
+		SimRequest *req;
+
+		TAILQ_FOREACH(req, lists[i], entry)
+		{
+			if (strcmp(req->rid, rid) == 0)
+				return req;
+		}
+	}
+	return NULL;
+}
+
+SimRequest *
+sim_sched_first(void)
+{
+	struct SimList *lists[] = {&active, &held, &hung, &queue};
+
+	for (int i = 0; i < 4; i++)
+	{
+		if (!TAILQ_EMPTY(lists[i]))
+			return TAILQ_FIRST(lists[i]);
+	}
+	return NULL;
+}
+
+int
+sim_sched_running(void)
+{
+	return running_count;
+}
+
+int
+sim_sched_slots(void)
+{
+	return slots_used;
+}
+
+int
+sim_sched_queued(void)
+{
+	return queued_count;
+}
+
+int
+sim_sched_held(void)
+{
+	return held_count;
+}
+
+int
+sim_sched_hung(void)
+{
+	return hung_count;
+}
