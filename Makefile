@@ -8,7 +8,7 @@ OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c)))
 
 REGRESS = install server_options prompt arguments cache privileges not_reachable
 REGRESS_OPTS = --temp-instance=./tmp_check --temp-config=test/retrostar.conf --encoding=UTF8 --no-locale
-ISOLATION = single_flight snapshots release
+ISOLATION = snapshots
 ISOLATION_OPTS = --inputdir=test --outputdir=test --temp-instance=./tmp_check_iso --temp-config=test/retrostar.conf
 TAP_TESTS = 1
 PROVE_TESTS = $(sort $(wildcard test/t/*.pl))

@@ -333,6 +333,12 @@ rstar_queue_next(uint32 *cookie, RstarResult *result)
 void
 rstar_queue_release(RstarWaiter *waiter)
 {
+	/*
+	 * When the process ends, its waiters are released before its transaction
+	 * is aborted, and the statements end after that.
+	 */
+	if (!rstar_shmem_attached())
+		return;
 	LWLockAcquire(rstar_shared->lock, LW_EXCLUSIVE);
 	rstar_shmem_release_waiter(waiter);
 	LWLockRelease(rstar_shared->lock);

@@ -454,21 +454,18 @@ copy_text(char *dst, const char *src, size_t len)
 
 	while (i < len)
 	{
-		size_t		n = s[i] < 0x80 ? 1 : utf8_length(s + i, len - i);
+		size_t		n = 0;
 
-		if (n == 0)
-		{
+		/* as much as is good goes in one piece */
+		while (i + n < len && s[i + n] != '\0' && s[i + n] < 0x80)
+			n++;
+		if (n == 0 && s[i] != '\0')
+			n = utf8_length(s + i, len - i);
+		memcpy(dst, src + i, n);
+		dst += n;
+		i += n;
+		if (n == 0 && s[i++] != '\0')
 			*dst++ = '?';
-			i++;
-			continue;
-		}
-		if (s[i] == '\0')
-		{
-			i++;
-			continue;
-		}
-		while (n-- > 0)
-			*dst++ = src[i++];
 	}
 	return (size_t) (dst - start);
 }

@@ -17,6 +17,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* Endpoints of one server at most: attempts keep sets of them in 64 bits */
+#define RSTAR_ROUTE_MAX_ENDPOINTS 64
+
 typedef struct RstarRoute RstarRoute;	/* one server's endpoints */
 
 typedef struct RstarRouteConfig
@@ -59,6 +62,13 @@ typedef struct RstarAttempt
 	int			endpoint;		/* where it is now, -1 when nowhere */
 	int			last_endpoint;	/* where it failed last, -1 none */
 	int64_t		not_before;		/* do not send earlier than this */
+	/* of no use to the caller: */
+	int			pushbacks;		/* 429, 503, 408 in a row */
+	int			refusals;		/* 401, 403, unknown model */
+	int64_t		sent_at;
+	int64_t		failed_at;		/* time of the last transport error */
+	uint64_t	tried;			/* set of endpoints where it failed; not
+								 * renumbered, it is a preference only */
 } RstarAttempt;
 
 typedef enum RstarVerdict

@@ -19,8 +19,6 @@
 
 #include "queue.h"
 
-struct RstarStatement;
-
 /* Positions of retro_star_score's arguments; explain and prefetch share them */
 enum
 {
@@ -76,9 +74,6 @@ extern bool rstar_score_prefetch(const NullableDatum *args, bool *isnull);
  * Does not raise an error when the endpoint is at fault.
  */
 extern void rstar_score_check(Oid serverid, Oid mapping, int endpoint, RstarResult *result);
-
-/* At the end of a statement: gives up what it waits for.  Never raises. */
-extern void rstar_score_release(struct RstarStatement *statement);
 
 /* Raises an error when the library was not preloaded */
 extern void rstar_score_require_preload(void);

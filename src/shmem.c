@@ -206,6 +206,12 @@ rstar_shmem_owner(void)
 	return my_owner;
 }
 
+bool
+rstar_shmem_attached(void)
+{
+	return my_owner != NULL;
+}
+
 /*
  * The process ends: nobody waits any more; its detached requests go to the
  * orphans of their database, queued ones at their tail.

@@ -252,6 +252,9 @@ extern dsa_area *rstar_shmem_area(void);
  */
 extern RstarOwner *rstar_shmem_owner(void);
 
+/* False before that, and again while the process ends */
+extern bool rstar_shmem_attached(void);
+
 /* The rest needs rstar_shared->lock held exclusively. */
 
 /*

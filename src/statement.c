@@ -3,7 +3,7 @@
  * statement.c
  *		What calls of one statement share, and for how long.
  *
- * Called by: score.c, pair.c, scan.c.  Calls: score.c (release of what a
+ * Called by: score.c, pair.c, scan.c.  Calls: memo.c (release of what a
  * statement still waits for, at its end).
  *
  * Executor and utility hooks keep a stack of what runs, as a list of frames
@@ -26,7 +26,7 @@
 #include "utils/memutils.h"
 
 #include "compat.h"
-#include "score.h"
+#include "memo.h"
 #include "statement.h"
 
 /* One executor run or utility command under way */
@@ -221,7 +221,7 @@ end_statement(void *arg)
 	RstarStatement *statement = arg;
 
 	dlist_delete(&statement->link);
-	rstar_score_release(statement);
+	rstar_memo_release(statement);
 }
 
 void

@@ -75,7 +75,7 @@ static void set_setting(const char *name, const char *value);
 static void worker_exit(int code, Datum arg);
 static void claim(int64 now);
 static void close_cancelled(void);
-static void store(StoreTimer *timer, const RstarLoad *load, int64 now);
+static bool store(StoreTimer *timer, const RstarLoad *load, int64 now);
 static int	compare_answers(const void *a, const void *b);
 static int	drop_doubles(RstarAnswered *answers, int n);
 static bool idle_long_enough(const RstarLoad *load, int64 now, int64 *idle_since);
@@ -115,7 +115,8 @@ rstar_worker_main(Datum arg)
 		rstar_send_turn(now);
 		claim(now);
 		rstar_dispatch_load(&load);
-		store(&store_timer, &load, now);
+		if (store(&store_timer, &load, now))
+			rstar_dispatch_load(&load);
 		rstar_dispatch_turn_done();
 		report(&load, now);
 
@@ -124,6 +125,8 @@ rstar_worker_main(Datum arg)
 		due = rstar_send_wake();
 		if (store_timer.due > 0)
 			due = Min(due, store_timer.due);
+		else if (load.unstored > 0)
+			due = now;
 		if (idle_since > 0)
 			due = Min(due, idle_since + rstar_worker_idle_timeout * INT64CONST(1000));
 		sleep_until(due, now);
@@ -206,7 +209,8 @@ close_cancelled(void)
 		rstar_dispatch_dropped(request, rstar_send_cancel(slot));
 }
 
-static void
+/* True: it was tried, and the load may be another */
+static bool
 store(StoreTimer *timer, const RstarLoad *load, int64 now)
 {
 	RstarAnswered *answers;
@@ -215,12 +219,12 @@ store(StoreTimer *timer, const RstarLoad *load, int64 now)
 	if (load->unstored == 0)
 	{
 		timer->due = 0;
-		return;
+		return false;
 	}
 	if (timer->due == 0)
 		timer->due = now + STORE_DELAY;
 	if (now < timer->due && (load->unstored < STORE_BATCH || timer->retry_delay > 0))
-		return;
+		return false;
 
 	answers = palloc(STORE_BATCH * sizeof(RstarAnswered));
 	n = rstar_dispatch_unstored(answers, STORE_BATCH);
@@ -247,6 +251,7 @@ store(StoreTimer *timer, const RstarLoad *load, int64 now)
 			timer->due = now + timer->retry_delay;
 			break;
 	}
+	return true;
 }
 
 static int

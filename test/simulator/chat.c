@@ -341,7 +341,7 @@ numbers_valid(SimRequest *req, struct json_object *root, const SimWish *wish)
 }
 
 static bool
-fits_context(SimRequest *req, struct json_object *root, SimWish *wish)
+fits_context(SimRequest *req, SimWish *wish)
 {
 	int			context = sim_settings.context;
 	int			asked = wish->max_tokens;
@@ -355,8 +355,7 @@ fits_context(SimRequest *req, struct json_object *root, SimWish *wish)
 		 (sim_settings.dialect == SIM_VLLM)))
 	{
 		sim_error_too_long(req, wish->prompt_tokens, asked < 0 ? 0 : asked,
-						   context, !has(root, "max_completion_tokens") &&
-						   sim_settings.dialect == SIM_VLLM && false);
+						   context, false);
 		return false;
 	}
 
@@ -385,7 +384,7 @@ request_valid(SimRequest *req, struct json_object *root, SimWish *wish)
 		sim_error_simple(req, 400, NULL, "The simulator does not stream.");
 		return false;
 	}
-	return fits_context(req, root, wish);
+	return fits_context(req, wish);
 }
 
 /* Microseconds that a GPU would take */
@@ -432,13 +431,20 @@ handle_fixed(SimRequest *req)
 	{
 		if (!sim_fault_choose(req, NULL, 0, 0))
 			return;
+		switch (sim_fault_arrival(req))
+		{
+			case SIM_FAULT_ANSWERED:
+				return;
+			case SIM_FAULT_LATER:
+				submit(req);
+				return;
+			case SIM_FAULT_NOTHING:
+				break;
+		}
 		if (req->fault != NULL)
 		{
-			if (sim_fault_arrival(req))
-				return;
-			if (req->reply.body.len == 0)
-				sim_reply_fixed(&req->reply.body, sim_settings.fixed);
-			sim_fault_body(req);
+			sim_reply_fixed(&req->reply.body, sim_settings.fixed);
+			sim_fault_reply(req);
 			submit(req);
 			return;
 		}
@@ -534,20 +540,25 @@ handle_parsed(SimRequest *req, struct json_object *root, ChatInput *in)
 	req->prompt_tokens = wish->prompt_tokens;
 	req->slots = 1;
 	req->service = service_time(wish->prompt_tokens, 0);
-	if (req->fault != NULL && sim_fault_arrival(req))
-		return;
-	if (req->reply.status == 0)
+	switch (sim_fault_arrival(req))
 	{
-		if (!request_valid(req, root, wish))
+		case SIM_FAULT_ANSWERED:
 			return;
-		req->slots = wish->n;
-		sim_fault_shape(req, &shape);
-		req->reply.status = 200;
-		longest = sim_reply_make(&req->reply.body, wish, &shape,
-								 &req->completion_tokens);
-		req->service = service_time(wish->prompt_tokens, longest);
-		sim_fault_body(req);
+		case SIM_FAULT_LATER:
+			submit(req);
+			return;
+		case SIM_FAULT_NOTHING:
+			break;
 	}
+	if (!request_valid(req, root, wish))
+		return;
+	req->slots = wish->n;
+	sim_fault_shape(req, &shape);
+	req->reply.status = 200;
+	longest = sim_reply_make(&req->reply.body, wish, &shape,
+							 &req->completion_tokens);
+	req->service = service_time(wish->prompt_tokens, longest);
+	sim_fault_reply(req);
 	submit(req);
 }
 

@@ -118,6 +118,22 @@ append_html(SimBuf *buf, int status)
 				   status, phrase, status, phrase);
 }
 
+bool
+sim_error_envelope_valid(const char *name)
+{
+	static const char *const names[] = {
+		"flat", "wrapped", "string", "detail", "details", "text", "html", "raw",
+		"empty",
+	};
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+	{
+		if (strcmp(names[i], name) == 0)
+			return true;
+	}
+	return false;
+}
+
 void
 sim_error(SimRequest *req, const SimError *error)
 {

@@ -33,6 +33,9 @@ extern void sim_error_simple(SimRequest *req, int status, const char *type,
 							 const char *fmt,...)
 			__attribute__((format(printf, 4, 5)));
 
+/* Is this a name for SimError.envelope? */
+extern bool sim_error_envelope_valid(const char *name);
+
 /* Errors that each dialect words in its own way */
 extern void sim_error_too_long(SimRequest *req, int prompt_tokens,
 							   int max_tokens, int context, bool old);

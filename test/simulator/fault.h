@@ -12,6 +12,7 @@
 
 #include <json-c/json.h>
 
+#include "reply.h"
 #include "sim.h"
 
 /* When a failure does its work */
@@ -19,8 +20,8 @@ typedef enum SimFaultPhase
 {
 	SIM_PHASE_ARRIVAL,			/* in the place of any service */
 	SIM_PHASE_CONTENT,			/* another text, finish_reason, usage, .. */
-	SIM_PHASE_BODY,				/* the made body is replaced */
-	SIM_PHASE_DELIVERY			/* the reply is sent in a bad way */
+	SIM_PHASE_REPLY				/* the made reply is changed, or sent in a
+								 * bad way */
 } SimFaultPhase;
 
 struct SimFault;
@@ -30,8 +31,8 @@ typedef struct SimFaultMode
 	const char *name;
 	SimFaultPhase phase;
 	void		(*apply) (SimRequest *req, struct SimFault *fault);
-	int			status;			/* default of the parameter "status" */
-	const char *help;			/* for GET /sim/modes and the README */
+	void		(*shape) (SimShape *shape, struct SimFault *fault);
+	const char *help;			/* for GET /sim/modes */
 } SimFaultMode;
 
 /* fault_apply.c; ends with a mode without a name */
@@ -48,12 +49,14 @@ typedef struct SimFault
 	char		envelope[16];
 	char		retry_after[64];
 	char		match[128];		/* must occur in the body */
-	char		path[64];		/* "" : chat only; "all"; or a path */
-	int			status;
-	long		ms;
+	char		path[64];		/* "": chat only; "all"; or a path */
+	int			status;			/* 0: not set */
+	long		ms;				/* -1: not set; so are the next two */
 	long		bytes;
+	long		tokens;			/* the limit that too-long speaks of */
 	long		delay_ms;		/* -1: not set */
 	bool		late;			/* an error comes after the service time */
+	bool		early;			/* before the body was read */
 	double		p;				/* probability */
 	long		times;			/* -1: no limit */
 	long		after;			/* first ones that are spared */
@@ -73,16 +76,21 @@ extern bool sim_fault_from_json(SimFault *fault, struct json_object *object,
 								char *error, size_t error_size);
 
 /*
- * Chooses the failure of a request, into req->fault: its X-Sim header, else
- * the marker in its prompt, else a rule of POST /sim/control.  "seen" is how
- * often this prompt has come.  False when header or marker are not
- * understood; the request is then answered.
+ * Chooses the failure of a chat request, into req->fault: its X-Sim header,
+ * else the marker in its prompt, else a rule of POST /sim/control.  "seen" is
+ * how often this prompt has come, 0 when that is not known.  False when header
+ * or marker are not understood; the request is then answered.
  */
 extern bool sim_fault_choose(SimRequest *req, const char *prompt,
 							 size_t prompt_len, unsigned seen);
 
-/* The number that "mode" has for counting; all of them in a JSON object */
-extern void sim_fault_count(const SimFaultMode *mode);
+/* The same before the body is there; only failures that are "early" */
+extern bool sim_fault_choose_early(SimRequest *req);
+
+/* The same for another path than chat */
+extern bool sim_fault_choose_probe(SimRequest *req);
+
+/* How often each mode was used, and what there is */
 extern void sim_fault_counts_json(SimBuf *buf);
 extern void sim_fault_counts_reset(void);
 
@@ -91,5 +99,6 @@ extern void sim_fault_add_rule(const SimFault *fault);
 extern void sim_fault_clear_rules(void);
 extern void sim_fault_rules_json(SimBuf *buf);
 extern bool sim_fault_has_rules(void);
+extern void sim_fault_modes_json(SimBuf *buf);
 
 #endif							/* SIM_FAULT_H */

@@ -191,7 +191,10 @@ on_completed(void *cls, struct MHD_Connection *mhd, void **req_cls,
 	if (req->chat)
 		sim_chat_end(req, toe == MHD_REQUEST_TERMINATED_COMPLETED_OK);
 	req->conn->request = NULL;
-	idle_start(req->conn);
+	if (req->reply.close_behind)
+		sim_timer_set(&req->conn->idle, sim_now(), idle_close, req->conn);
+	else
+		idle_start(req->conn);
 	sim_buf_free(&req->body);
 	sim_reply_clear(&req->reply);
 	free(req->fault);
@@ -227,7 +230,6 @@ conn_open(struct MHD_Connection *mhd, bool control, void **socket_context)
 	{
 		open_connections++;
 		sim_stats.connections++;
-		sim_stats_peaks();
 		idle_start(conn);
 	}
 }
@@ -480,6 +482,17 @@ sim_http_resume(SimRequest *req)
 	req->suspended = false;
 	MHD_resume_connection(req->mhd);
 	work = true;
+}
+
+void
+sim_http_mark_control(SimConn *conn)
+{
+	if (conn->control)
+		return;
+	conn->control = true;
+	open_connections--;
+	sim_stats.connections--;
+	sim_listen_update();
 }
 
 void

@@ -54,6 +54,9 @@ extern void sim_http_suspend(SimRequest *req);
 /* Idle times and the like were changed */
 extern void sim_http_settings_changed(void);
 
+/* The connection serves /sim/ and is not to be counted as a client's */
+extern void sim_http_mark_control(SimConn *conn);
+
 /* Sends a TCP reset (a Unix socket is only closed, by the caller) */
 extern void sim_http_reset(const SimConn *conn);
 

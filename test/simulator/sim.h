@@ -92,7 +92,7 @@ typedef struct SimConn
 	struct SimRequest *request; /* the one being served, or NULL */
 	int			fd;
 	bool		hup;			/* the client has closed, or half-closed */
-	bool		control;		/* came in by the control port */
+	bool		control;		/* by the control port, or began with /sim/ */
 	unsigned	number;			/* since the start, from 1 */
 	int			requests;		/* that came in by it */
 	char		peer[48];
@@ -142,6 +142,7 @@ typedef struct SimReply
 	bool		close;			/* with "Connection: close" */
 	bool		fixed;			/* the prebuilt reply of the fixed mode */
 	bool		deliberate;		/* the server's side breaks it off */
+	bool		close_behind;	/* the connection is closed after it, unsaid */
 	size_t		limit;			/* bytes of body that are really sent */
 	size_t		total;			/* Content-Length, and length of a streamed
 								 * body; a body that is shorter repeats */

@@ -1,0 +1,128 @@
+/*-------------------------------------------------------------------------
+ *
+ * endpoint.h
+ *		What is known of one endpoint: how much it takes, whether it is well.
+ *
+ * Private to route.c.  Pure state, as there.
+ *
+ * Copyright (c) 2026, the retrostar authors
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef RSTAR_ENDPOINT_H
+#define RSTAR_ENDPOINT_H
+
+#include "route.h"
+
+#define RSTAR_MILLISECOND INT64_C(1000)
+#define RSTAR_SECOND INT64_C(1000000)
+
+/* Different requests that must have failed before the breaker opens */
+#define RSTAR_OPEN_REQUESTS 3
+
+/* State of the breaker */
+typedef enum RstarCircuit
+{
+	RSTAR_CIRCUIT_CLOSED,
+	RSTAR_CIRCUIT_OPEN,
+	RSTAR_CIRCUIT_HALF_OPEN
+} RstarCircuit;
+
+/* A user mapping that the endpoint refuses */
+typedef struct RstarMark
+{
+	uint32_t	mapping;
+	int64_t		failed_at;
+	int64_t		retest_at;
+	int64_t		retest_wait;
+} RstarMark;
+
+typedef struct RstarEndpoint
+{
+	char	   *url;
+	uint64_t	hash;			/* of url */
+	int			in_flight;
+
+	int			limit;
+	int			cap;			/* INT_MAX: none */
+	bool		slow_start;		/* no pressure so far */
+	bool		was_full;		/* the limit was reached in this window */
+	int			window;			/* answers in this window */
+	bool		may_shrink;		/* answered since the limit last shrank */
+	int64_t		shrunk_at;
+	int64_t		latency;		/* moving average of answers, -1: none */
+
+	int64_t		hold_until;		/* Retry-After */
+	int64_t		pause_until;	/* our own, ended by an answer */
+	int			pauses;			/* since the last answer */
+
+	RstarCircuit circuit;
+	int			failures;		/* in a row */
+	int			nfailing;		/* different requests among them, counted up
+								 * to RSTAR_OPEN_REQUESTS */
+	uint32_t	failing[RSTAR_OPEN_REQUESTS];
+	int64_t		suspect_until;	/* others are preferred after failures */
+	int64_t		closed_at;		/* failures of what was sent before are old */
+	int64_t		changed_at;		/* opened, or probe began or failed */
+	int64_t		probe_wait;		/* time from there to the next probe */
+	int			trips;			/* times opened since the last answer */
+
+	int64_t		served_at;		/* last sign of life, -1: none */
+	RstarMark  *marks;
+	int			nmarks;
+	int			max_marks;
+
+	int64_t		sent;
+	int64_t		answered;
+	int64_t		failed;
+} RstarEndpoint;
+
+/* False when out of memory, with nothing to destroy */
+extern bool rstar_endpoint_init(RstarEndpoint *endpoint, const char *url,
+								const RstarRouteConfig *config);
+extern void rstar_endpoint_destroy(RstarEndpoint *endpoint);
+
+/* The limit starts anew, under another configuration */
+extern void rstar_endpoint_reset_limit(RstarEndpoint *endpoint,
+									   const RstarRouteConfig *config);
+
+/* When it can be used again; open, that is no matter of time: INT64_MAX */
+extern int64_t rstar_endpoint_up_at(const RstarEndpoint *endpoint);
+
+/* How many may be in flight now */
+extern int	rstar_endpoint_bound(const RstarEndpoint *endpoint);
+
+/* The mark of this mapping, or NULL */
+extern RstarMark *rstar_endpoint_find_mark(const RstarEndpoint *endpoint,
+										   uint32_t mapping);
+
+/* Marks it misconfigured for this mapping; false when out of memory */
+extern bool rstar_endpoint_mark(RstarEndpoint *endpoint, uint32_t mapping, int64_t now);
+
+/* A request went there; what came of it */
+extern void rstar_endpoint_sent(RstarEndpoint *endpoint, const RstarAttempt *attempt,
+								int64_t now);
+extern void rstar_endpoint_answered(RstarEndpoint *endpoint, const RstarAttempt *attempt,
+									const RstarRouteConfig *config, int64_t now);
+extern void rstar_endpoint_pushed_back(RstarEndpoint *endpoint, int retry_after,
+									   const RstarRouteConfig *config,
+									   uint64_t *random, int64_t now);
+extern void rstar_endpoint_timed_out(RstarEndpoint *endpoint,
+									 const RstarRouteConfig *config, int64_t now);
+extern void rstar_endpoint_failed(RstarEndpoint *endpoint, const RstarAttempt *attempt,
+								  int64_t now);
+
+/* The outcome of its /health, while half-open */
+extern void rstar_endpoint_probed(RstarEndpoint *endpoint, bool healthy, int64_t now);
+
+/* When its /health is to be asked; "alone": no other endpoint is in use */
+extern int64_t rstar_endpoint_probe_at(const RstarEndpoint *endpoint, bool alone);
+
+/*
+ * A random time from "shortest" to a bound that doubles with each round (it
+ * is twice "shortest" in the first) up to "longest".
+ */
+extern int64_t rstar_endpoint_jitter(uint64_t *random, int64_t shortest,
+									 int64_t longest, int round);
+
+#endif							/* RSTAR_ENDPOINT_H */

@@ -1,0 +1,250 @@
+/*-------------------------------------------------------------------------
+ *
+ * memo.c
+ *		What a statement knows of its pairs, and what it waits for.
+ *
+ * Called by: score.c, statement.c.  Calls: queue.c, launch.c.
+ *
+ * Each pair that a statement asks for has an entry in the statement's memo:
+ * PENDING while a request is under way, then a VALUE or FAILED.  Results come
+ * out of the queue in the order of completion, with a cookie that leads to
+ * the entry, whichever statement of this session it belongs to.
+ *
+ * An entry that was read ahead stays until its row has been evaluated; others
+ * go, oldest first, when the memo outgrows work_mem.
+ *
+ * Copyright (c) 2026, the retrostar authors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "portability/instr_time.h"
+#include "utils/hsearch.h"
+#include "utils/memutils.h"
+
+#include "launch.h"
+#include "memo.h"
+
+#define NO_COOKIE PG_UINT32_MAX
+#define FIRST_COOKIES 256
+
+/* Where a cookie leads to */
+typedef struct Pending
+{
+	RstarStatement *statement;	/* NULL: free */
+	RstarMemoEntry *entry;
+	uint32		next_free;
+} Pending;
+
+static Pending *pendings = NULL;
+static uint32 npendings = 0;
+static uint32 free_pending = NO_COOKIE;
+
+static void make_memo(RstarStatement *statement);
+static void free_cookie(uint32 cookie);
+static void drain(void);
+
+RstarMemoEntry *
+rstar_memo_entry(RstarStatement *statement, const RstarMemoKey *key)
+{
+	RstarMemoEntry *entry;
+	bool		found;
+
+	if (statement->memo == NULL)
+		make_memo(statement);
+	entry = hash_search(statement->memo, key, HASH_ENTER, &found);
+	if (!found)
+		memset((char *) entry + sizeof(RstarMemoKey), 0,
+			   sizeof(RstarMemoEntry) - sizeof(RstarMemoKey));
+	return entry;
+}
+
+static void
+make_memo(RstarStatement *statement)
+{
+	HASHCTL		control;
+
+	memset(&control, 0, sizeof(control));
+	control.keysize = sizeof(RstarMemoKey);
+	control.entrysize = sizeof(RstarMemoEntry);
+	control.hcxt = statement->context;
+	statement->memo = hash_create("retrostar memo", 256, &control,
+								  HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+}
+
+uint32
+rstar_memo_cookie(void)
+{
+	if (free_pending == NO_COOKIE)
+	{
+		uint32		n = npendings == 0 ? FIRST_COOKIES : npendings * 2;
+
+		if (pendings == NULL)
+			pendings = MemoryContextAlloc(TopMemoryContext, n * sizeof(Pending));
+		else
+			pendings = repalloc_huge(pendings, n * sizeof(Pending));
+		for (uint32 i = npendings; i < n; i++)
+		{
+			pendings[i].statement = NULL;
+			pendings[i].entry = NULL;
+			pendings[i].next_free = i + 1 < n ? i + 1 : NO_COOKIE;
+		}
+		free_pending = npendings;
+		npendings = n;
+	}
+	return free_pending;
+}
+
+static void
+free_cookie(uint32 cookie)
+{
+	pendings[cookie].statement = NULL;
+	pendings[cookie].entry = NULL;
+	pendings[cookie].next_free = free_pending;
+	free_pending = cookie;
+}
+
+void
+rstar_memo_pend(RstarStatement *statement, RstarMemoEntry *entry,
+				RstarWaiter *waiter, uint32 cookie)
+{
+	Assert(cookie == free_pending);
+	free_pending = pendings[cookie].next_free;
+	pendings[cookie].statement = statement;
+	pendings[cookie].entry = entry;
+	rstar_memo_keep(entry);
+	entry->state = RSTAR_MEMO_PENDING;
+	entry->waiter = waiter;
+	entry->cookie = cookie;
+	dlist_push_tail(&statement->pending, &entry->link);
+}
+
+void
+rstar_memo_set(RstarStatement *statement, RstarMemoEntry *entry, const RstarResult *result)
+{
+	int			n = result->scored + (entry->key.zero ? result->unscored : 0);
+
+	if (entry->stats != NULL)
+	{
+		entry->stats->samples += result->new_samples;
+		entry->stats->prompt_tokens += result->prompt_tokens;
+		entry->stats->completion_tokens += result->completion_tokens;
+		entry->stats->failures += result->status != RSTAR_STATUS_OK;
+	}
+	if (result->status == RSTAR_STATUS_OK && n > 0)
+	{
+		entry->state = RSTAR_MEMO_VALUE;
+		entry->score = (double) result->sum / n;
+		return;
+	}
+	entry->failure = MemoryContextAlloc(statement->context, sizeof(RstarResult));
+	*entry->failure = *result;
+	entry->state = RSTAR_MEMO_FAILED;
+}
+
+void
+rstar_memo_keep(RstarMemoEntry *entry)
+{
+	if (entry->listed)
+		dlist_delete(&entry->link);
+	entry->listed = false;
+}
+
+void
+rstar_memo_evaluated(RstarStatement *statement, RstarMemoEntry *entry)
+{
+	Size		entry_size = sizeof(RstarMemoEntry) + sizeof(HASHELEMENT);
+
+	if (!entry->listed)
+		dlist_push_tail(&statement->values, &entry->link);
+	entry->listed = true;
+	while (hash_get_num_entries(statement->memo) * entry_size > work_mem * (Size) 1024)
+	{
+		RstarMemoEntry *oldest;
+
+		if (dlist_is_empty(&statement->values))
+			return;
+		oldest = dlist_container(RstarMemoEntry, link, dlist_pop_head_node(&statement->values));
+		if (oldest->failure)
+			pfree(oldest->failure);
+		(void) hash_search(statement->memo, &oldest->key, HASH_REMOVE, NULL);
+	}
+}
+
+void
+rstar_memo_abandon(RstarStatement *statement, RstarMemoEntry *entry)
+{
+	Assert(entry->state == RSTAR_MEMO_PENDING);
+	rstar_queue_release(entry->waiter);
+	free_cookie(entry->cookie);
+	dlist_delete(&entry->link);
+	(void) hash_search(statement->memo, &entry->key, HASH_REMOVE, NULL);
+}
+
+/* Takes all results that are there, for whichever statement of the session */
+static void
+drain(void)
+{
+	RstarResult result;
+	uint32		cookie;
+
+	while (rstar_queue_next(&cookie, &result))
+	{
+		RstarStatement *statement = cookie < npendings ? pendings[cookie].statement : NULL;
+		RstarMemoEntry *entry = statement ? pendings[cookie].entry : NULL;
+
+		if (entry == NULL)
+			continue;			/* an error came before it was put down */
+		free_cookie(cookie);
+		dlist_delete(&entry->link);
+		entry->waiter = NULL;
+		rstar_memo_set(statement, entry, &result);
+	}
+}
+
+void
+rstar_memo_wait(RstarMemoEntry *entry)
+{
+	instr_time	start;
+	instr_time	waited;
+
+	drain();
+	if (entry->state != RSTAR_MEMO_PENDING)
+		return;
+	INSTR_TIME_SET_CURRENT(start);
+	while (entry->state == RSTAR_MEMO_PENDING)
+	{
+		long		timeout = rstar_launch_ensure();
+
+		rstar_queue_wait(entry->waiter, NULL, timeout);
+		drain();
+	}
+	INSTR_TIME_SET_CURRENT(waited);
+	INSTR_TIME_SUBTRACT(waited, start);
+	if (entry->stats != NULL)
+		entry->stats->wait_us += INSTR_TIME_GET_MICROSEC(waited);
+}
+
+void
+rstar_memo_wait_for_room(const RstarSpec *spec)
+{
+	long		timeout = rstar_launch_ensure();
+
+	rstar_queue_wait(NULL, spec, timeout);
+	drain();
+}
+
+void
+rstar_memo_release(RstarStatement *statement)
+{
+	while (!dlist_is_empty(&statement->pending))
+	{
+		RstarMemoEntry *entry = dlist_container(RstarMemoEntry, link,
+												dlist_pop_head_node(&statement->pending));
+
+		rstar_queue_release(entry->waiter);
+		free_cookie(entry->cookie);
+	}
+}

@@ -1,0 +1,92 @@
+/*-------------------------------------------------------------------------
+ *
+ * memo.h
+ *		What a statement knows of its pairs, and what it waits for.
+ *
+ * Called by: score.c, statement.c.
+ *
+ * Copyright (c) 2026, the retrostar authors
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef RSTAR_MEMO_H
+#define RSTAR_MEMO_H
+
+#include "postgres.h"
+
+#include "lib/ilist.h"
+
+#include "queue.h"
+#include "score.h"
+#include "statement.h"
+
+typedef enum RstarMemoState
+{
+	RSTAR_MEMO_NEW,				/* made, but then an error came in between */
+	RSTAR_MEMO_PENDING,
+	RSTAR_MEMO_VALUE,
+	RSTAR_MEMO_FAILED
+} RstarMemoState;
+
+/* Calls that differ in these see different scores of a pair */
+typedef struct RstarMemoKey
+{
+	RstarKey	key;
+	uint16		samples;
+	bool		zero;			/* replies without a score count as 0 */
+	bool		fresh;			/* what was known does not count */
+} RstarMemoKey;
+
+typedef struct RstarMemoEntry
+{
+	RstarMemoKey key;
+	RstarMemoState state;
+	bool		listed;			/* in statement->values: it may go */
+	bool		warned;			/* its failure has been counted */
+	double		score;			/* VALUE */
+	RstarResult *failure;		/* FAILED */
+	RstarWaiter *waiter;		/* PENDING */
+	uint32		cookie;			/* PENDING */
+	RstarScoreStats *stats;		/* to be credited, or NULL */
+	dlist_node	link;			/* in statement->pending or ->values */
+} RstarMemoEntry;
+
+/* The entry of a pair, NEW when there was none */
+extern RstarMemoEntry *rstar_memo_entry(RstarStatement *statement, const RstarMemoKey *key);
+
+/*
+ * A place for a waiter's cookie.  It is not taken yet: between here and
+ * rstar_memo_pend() an error may come, and then nothing is lost.
+ */
+extern uint32 rstar_memo_cookie(void);
+
+/* The entry waits for this waiter, which was given this cookie */
+extern void rstar_memo_pend(RstarStatement *statement, RstarMemoEntry *entry,
+							RstarWaiter *waiter, uint32 cookie);
+
+/* The entry has its result: VALUE or FAILED */
+extern void rstar_memo_set(RstarStatement *statement, RstarMemoEntry *entry,
+						   const RstarResult *result);
+
+/* The entry was read ahead: it stays until it has been evaluated */
+extern void rstar_memo_keep(RstarMemoEntry *entry);
+
+/*
+ * The entry has been evaluated and may go one day; the oldest go now when the
+ * memo outgrows work_mem.
+ */
+extern void rstar_memo_evaluated(RstarStatement *statement, RstarMemoEntry *entry);
+
+/* Gives up what the entry waits for; it is NEW again */
+extern void rstar_memo_abandon(RstarStatement *statement, RstarMemoEntry *entry);
+
+/* Waits, interruptibly, until the entry is not PENDING */
+extern void rstar_memo_wait(RstarMemoEntry *entry);
+
+/* Waits, interruptibly, after FULL for this spec */
+extern void rstar_memo_wait_for_room(const RstarSpec *spec);
+
+/* At the end of a statement: gives up what it waits for.  Never raises. */
+extern void rstar_memo_release(RstarStatement *statement);
+
+#endif							/* RSTAR_MEMO_H */

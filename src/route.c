@@ -1,0 +1,653 @@
+/*-------------------------------------------------------------------------
+ *
+ * route.c
+ *		Which endpoint gets the next sample, and what an outcome means.
+ *
+ * Called by: send.c, target.c, test/unit.  Calls endpoint.c, which keeps what
+ * is known of each endpoint (its header explains breaker, limit and pauses).
+ *
+ * What an outcome does to the sample, and to the endpoint:
+ *
+ *	outcome						sample					endpoint
+ *	answer						done					closes, limit and cap grow
+ *	quota						fails					-
+ *	401, 403, unknown model		at once elsewhere, or	marked for that mapping
+ *								fails where all are
+ *	408, 429, 503				waits, no attempt used	pauses, limit and cap shrink
+ *	other 5xx					attempt used			counts for the breaker
+ *	time-out					attempt used			breaker, limit shrinks
+ *	transport					at once elsewhere, or	counts for the breaker
+ *								waits; see transport()
+ *	2xx that makes no sense		attempt used			-
+ *	any other status			fails					-
+ *	cancelled					fails					-
+ *
+ * "Attempt used": a retry after a short random time, elsewhere where that is
+ * possible, until "retries" of them have been used up and one more fails.
+ *
+ * Misconfigured: an endpoint that is marked for a mapping gets none of its
+ * samples but one after 2 s, 4 s, ... 60 s, so that a rolling change of models
+ * heals without ALTER SERVER.  Where all are marked, each sample goes to the
+ * one that refused longest ago: it costs the server nothing, the user gets
+ * the server's own words, and the first answer clears the mark.
+ *
+ * Everything is linear in the number of endpoints, which is small.
+ *
+ * Copyright (c) 2026, the retrostar authors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "route.h"
+#include "endpoint.h"
+
+/* How long a sample waits after a refusal, and after a failure */
+#define PUSHBACK_SHORTEST (250 * RSTAR_MILLISECOND)
+#define PUSHBACK_LONGEST (10 * RSTAR_SECOND)
+#define RETRY_AFTER_LONGEST 60
+#define RETRY_SHORTEST (50 * RSTAR_MILLISECOND)
+#define RETRY_LONGEST (2 * RSTAR_SECOND)
+
+/* Without any event for longer than the longest wait, nobody wants us */
+#define IDLE (15 * RSTAR_SECOND)
+
+/* Grades of endpoints for a sample; the lowest is best */
+#define GRADE_SUSPECT 1			/* its last requests failed, just now */
+#define GRADE_LAST 2			/* this sample failed there last */
+#define GRADE_UNUSABLE INT_MAX
+
+struct RstarRoute
+{
+	RstarRouteConfig config;
+	RstarEndpoint *endpoints;
+	int			n;
+	int			in_flight;
+	int64_t		waiting_since;	/* sent, and nothing served since; -1: no */
+	int64_t		last_event;		/* of sent, finished, end of a Retry-After */
+	uint64_t	random;
+};
+
+static int	choose_marked(const RstarRoute *route, uint32_t mapping, bool all, int64_t now);
+static int	choose_best(const RstarRoute *route, const RstarAttempt *attempt, int64_t now);
+static int	grade(const RstarRoute *route, const RstarAttempt *attempt, int i, int64_t now);
+static uint64_t weight(const RstarEndpoint *endpoint, const RstarAttempt *attempt, int i);
+static bool is_free(const RstarEndpoint *endpoint, int64_t now);
+static bool has_room(const RstarEndpoint *endpoint);
+static bool all_marked(const RstarRoute *route, uint32_t mapping);
+static bool is_other(const RstarRoute *route, const RstarAttempt *attempt, int64_t now);
+static bool is_idle(const RstarRoute *route, int64_t now);
+static RstarVerdict judge_status(RstarRoute *route, RstarAttempt *attempt,
+								 RstarEndpoint *endpoint, const RstarOutcome *outcome,
+								 int64_t now);
+static RstarVerdict misconfigured(RstarRoute *route, RstarAttempt *attempt,
+								  RstarEndpoint *endpoint, int64_t now);
+static RstarVerdict pushback(RstarRoute *route, RstarAttempt *attempt,
+							 RstarEndpoint *endpoint, int retry_after, int64_t now);
+static RstarVerdict transport(RstarRoute *route, RstarAttempt *attempt,
+							  RstarEndpoint *endpoint, int64_t now);
+static RstarVerdict use_attempt(RstarRoute *route, RstarAttempt *attempt, int64_t now);
+static uint64_t mix(uint64_t x);
+
+RstarRoute *
+rstar_route_create(const char *const *urls, int n, const RstarRouteConfig *config, int64_t now)
+{
+	RstarRoute *route = calloc(1, sizeof(RstarRoute));
+	int			map[1];
+
+	if (route == NULL)
+		return NULL;
+	route->waiting_since = -1;
+	route->random = mix((uint64_t) now + UINT64_C(0x9e3779b97f4a7c15));
+	if (!rstar_route_update(route, urls, n, config, now, map))
+	{
+		free(route);
+		return NULL;
+	}
+	return route;
+}
+
+void
+rstar_route_free(RstarRoute *route)
+{
+	for (int i = 0; i < route->n; i++)
+		rstar_endpoint_destroy(&route->endpoints[i]);
+	free(route->endpoints);
+	free(route);
+}
+
+bool
+rstar_route_update(RstarRoute *route, const char *const *urls, int n,
+				   const RstarRouteConfig *config, int64_t now, int *map)
+{
+	bool		limit_changed = config->max_in_flight != route->config.max_in_flight;
+	bool		kept[RSTAR_ROUTE_MAX_ENDPOINTS] = {false};
+	RstarEndpoint *endpoints;
+	int			made = 0;
+
+	if (n < 1 || n > RSTAR_ROUTE_MAX_ENDPOINTS)
+		return false;
+	endpoints = calloc((size_t) n, sizeof(RstarEndpoint));
+	if (endpoints == NULL)
+		return false;
+	while (made < n && rstar_endpoint_init(&endpoints[made], urls[made], config))
+		made++;
+	if (made < n)
+	{
+		while (made-- > 0)
+			rstar_endpoint_destroy(&endpoints[made]);
+		free(endpoints);
+		return false;
+	}
+
+	route->in_flight = 0;
+	for (int i = 0; i < route->n; i++)
+	{
+		RstarEndpoint *old = &route->endpoints[i];
+		RstarEndpoint fresh;
+		int			j = 0;
+
+		/* the same URL may be there twice */
+		while (j < n && (kept[j] || strcmp(endpoints[j].url, old->url) != 0))
+			j++;
+		map[i] = j < n ? j : -1;
+		if (j < n)
+		{
+			kept[j] = true;
+			fresh = endpoints[j];
+			endpoints[j] = *old;
+			*old = fresh;
+			endpoints[j].nmarks = 0;
+			if (limit_changed)
+				rstar_endpoint_reset_limit(&endpoints[j], config);
+			route->in_flight += endpoints[j].in_flight;
+		}
+		rstar_endpoint_destroy(old);
+	}
+	free(route->endpoints);
+	route->endpoints = endpoints;
+	route->n = n;
+	route->config = *config;
+	/* the new configuration has its own time to prove itself */
+	if (route->waiting_since >= 0)
+		route->waiting_since = now;
+	for (int i = 0; i < n; i++)
+		route->random ^= endpoints[i].hash;
+	if (route->random == 0)
+		route->random = 1;
+	return true;
+}
+
+int
+rstar_route_capacity(const RstarRoute *route, uint32_t mapping, int64_t now)
+{
+	bool		all = all_marked(route, mapping);
+	int			capacity = 0;
+
+	for (int i = 0; i < route->n; i++)
+	{
+		const RstarEndpoint *endpoint = &route->endpoints[i];
+
+		if (is_free(endpoint, now) &&
+			(all || rstar_endpoint_find_mark(endpoint, mapping) == NULL))
+			capacity += rstar_endpoint_bound(endpoint) - endpoint->in_flight;
+	}
+	return capacity;
+}
+
+int
+rstar_route_choose(RstarRoute *route, const RstarAttempt *attempt, int64_t now, int64_t *wake)
+{
+	bool		all = all_marked(route, attempt->mapping);
+	int			chosen;
+
+	*wake = INT64_MAX;
+	if (attempt->not_before > now)
+	{
+		*wake = attempt->not_before;
+		return -1;
+	}
+	chosen = choose_marked(route, attempt->mapping, all, now);
+	if (chosen < 0 && !all)
+		chosen = choose_best(route, attempt, now);
+	if (chosen >= 0)
+		return chosen;
+
+	for (int i = 0; i < route->n; i++)
+	{
+		const RstarEndpoint *endpoint = &route->endpoints[i];
+		const RstarMark *mark = rstar_endpoint_find_mark(endpoint, attempt->mapping);
+		int64_t		at = rstar_endpoint_up_at(endpoint);
+
+		if (mark != NULL && !all && mark->retest_at > at)
+			at = mark->retest_at;
+		/* at its limit: when something finishes, not at a time */
+		if (at > now && at < *wake && has_room(endpoint))
+			*wake = at;
+	}
+	return -1;
+}
+
+/*
+ * Of the endpoints that are marked for the mapping the one that refused
+ * longest ago, if all are marked, or it is time to try it again; or -1.
+ */
+static int
+choose_marked(const RstarRoute *route, uint32_t mapping, bool all, int64_t now)
+{
+	int64_t		oldest = INT64_MAX;
+	int			chosen = -1;
+
+	for (int i = 0; i < route->n; i++)
+	{
+		const RstarMark *mark = rstar_endpoint_find_mark(&route->endpoints[i], mapping);
+
+		if (mark != NULL && (all || mark->retest_at <= now) &&
+			mark->failed_at < oldest && is_free(&route->endpoints[i], now))
+		{
+			oldest = mark->failed_at;
+			chosen = i;
+		}
+	}
+	return chosen;
+}
+
+/*
+ * The endpoint of the best grade that has affinity, unless it is too loaded:
+ * then the one with the fewest in flight relative to its bound.  A sample
+ * that failed goes by affinity alone, and when it has failed at two endpoints
+ * it stays with those two: one that kills servers must not kill them all.
+ */
+static int
+choose_best(const RstarRoute *route, const RstarAttempt *attempt, int64_t now)
+{
+	bool		failed = attempt->tried != 0;
+	int			best = GRADE_UNUSABLE;
+	int			affine = -1;
+	int			least = -1;
+	uint64_t	heaviest = 0;
+	int			n = 0;
+	int			total = 0;
+
+	for (int i = 0; i < route->n; i++)
+	{
+		int			g = grade(route, attempt, i, now);
+
+		if (g < best && has_room(&route->endpoints[i]))
+			best = g;
+	}
+	if (best == GRADE_UNUSABLE)
+		return -1;
+
+	for (int i = 0; i < route->n; i++)
+	{
+		const RstarEndpoint *endpoint = &route->endpoints[i];
+		const RstarEndpoint *other = least >= 0 ? &route->endpoints[least] : NULL;
+		uint64_t	w;
+
+		if (grade(route, attempt, i, now) != best)
+			continue;
+		n++;
+		total += endpoint->in_flight;
+		w = weight(endpoint, attempt, i);
+		if ((affine < 0 || w > heaviest) && (!failed || has_room(endpoint)))
+		{
+			affine = i;
+			heaviest = w;
+		}
+		if (has_room(endpoint) &&
+			(other == NULL || (int64_t) endpoint->in_flight * rstar_endpoint_bound(other) <
+			 (int64_t) other->in_flight * rstar_endpoint_bound(endpoint)))
+			least = i;
+	}
+	if (failed)
+		return affine;
+	/* within 1.25 times the mean, plus 4 */
+	if (has_room(&route->endpoints[affine]) &&
+		(int64_t) 4 * n * route->endpoints[affine].in_flight <=
+		(int64_t) 5 * total + (int64_t) 16 * n)
+		return affine;
+	return least;
+}
+
+static int
+grade(const RstarRoute *route, const RstarAttempt *attempt, int i, int64_t now)
+{
+	const RstarEndpoint *endpoint = &route->endpoints[i];
+	int			g = 0;
+
+	if (rstar_endpoint_up_at(endpoint) > now ||
+		rstar_endpoint_find_mark(endpoint, attempt->mapping) != NULL)
+		return GRADE_UNUSABLE;
+	if (now < endpoint->suspect_until)
+		g += GRADE_SUSPECT;
+	if (i == attempt->last_endpoint)
+		g += GRADE_LAST;
+	return g;
+}
+
+/* Rendezvous hashing: the highest weight has the affinity */
+static uint64_t
+weight(const RstarEndpoint *endpoint, const RstarAttempt *attempt, int i)
+{
+	uint64_t	w = mix(attempt->affinity ^ mix(endpoint->hash)) >> 1;
+	bool		two = (attempt->tried & (attempt->tried - 1)) != 0;
+
+	if (two && (attempt->tried >> i & 1) != 0)
+		w |= UINT64_C(1) << 63;
+	return w;
+}
+
+/* Whether it could be sent something now, but for marks */
+static bool
+is_free(const RstarEndpoint *endpoint, int64_t now)
+{
+	return rstar_endpoint_up_at(endpoint) <= now && has_room(endpoint);
+}
+
+static bool
+has_room(const RstarEndpoint *endpoint)
+{
+	return endpoint->in_flight < rstar_endpoint_bound(endpoint);
+}
+
+static bool
+all_marked(const RstarRoute *route, uint32_t mapping)
+{
+	for (int i = 0; i < route->n; i++)
+	{
+		if (rstar_endpoint_find_mark(&route->endpoints[i], mapping) == NULL)
+			return false;
+	}
+	return true;
+}
+
+/* Whether a sample that just failed would go to another, good endpoint now */
+static bool
+is_other(const RstarRoute *route, const RstarAttempt *attempt, int64_t now)
+{
+	for (int i = 0; i < route->n; i++)
+	{
+		if (grade(route, attempt, i, now) == 0 && has_room(&route->endpoints[i]))
+			return true;
+	}
+	return false;
+}
+
+void
+rstar_route_sent(RstarRoute *route, RstarAttempt *attempt, int endpoint, int64_t now)
+{
+	if (route->waiting_since < 0 || is_idle(route, now))
+		route->waiting_since = now;
+	if (route->last_event < now)
+		route->last_event = now;
+	route->in_flight++;
+	attempt->endpoint = endpoint;
+	attempt->sent_at = now;
+	rstar_endpoint_sent(&route->endpoints[endpoint], attempt, now);
+}
+
+/* Nothing in flight, and for long nothing happened */
+static bool
+is_idle(const RstarRoute *route, int64_t now)
+{
+	return route->in_flight == 0 && now - route->last_event > IDLE;
+}
+
+RstarVerdict
+rstar_route_finished(RstarRoute *route, RstarAttempt *attempt,
+					 const RstarOutcome *outcome, int64_t now)
+{
+	RstarEndpoint *endpoint = NULL; /* stays NULL when it has gone meanwhile */
+	bool		served = outcome->kind == RSTAR_OUTCOME_ANSWER ||
+		(outcome->kind == RSTAR_OUTCOME_STATUS && outcome->status < 500 &&
+		 outcome->status != 408 && outcome->status != 429);
+
+	if (attempt->endpoint >= 0)
+	{
+		endpoint = &route->endpoints[attempt->endpoint];
+		endpoint->in_flight--;
+		route->in_flight--;
+		if (outcome->kind != RSTAR_OUTCOME_ANSWER && outcome->kind != RSTAR_OUTCOME_CANCELLED)
+		{
+			endpoint->failed++;
+			attempt->last_endpoint = attempt->endpoint;
+		}
+		if (served)
+			endpoint->served_at = now;
+	}
+	attempt->endpoint = -1;
+	if (served)
+		route->waiting_since = route->in_flight > 0 ? now : -1;
+	if (route->last_event < now)
+		route->last_event = now;
+
+	switch (outcome->kind)
+	{
+		case RSTAR_OUTCOME_ANSWER:
+			if (endpoint != NULL)
+				rstar_endpoint_answered(endpoint, attempt, &route->config, now);
+			/* a sample that is asked again, for want of a score, starts afresh */
+			attempt->failures = attempt->transports = 0;
+			attempt->pushbacks = attempt->refusals = 0;
+			attempt->failed_at = 0;
+			attempt->tried = 0;
+			attempt->last_endpoint = -1;
+			return RSTAR_VERDICT_DONE;
+		case RSTAR_OUTCOME_BAD_REPLY:
+			return use_attempt(route, attempt, now);
+		case RSTAR_OUTCOME_STATUS:
+			return judge_status(route, attempt, endpoint, outcome, now);
+		case RSTAR_OUTCOME_TRANSPORT:
+			return transport(route, attempt, endpoint, now);
+		case RSTAR_OUTCOME_TIMEOUT:
+			if (endpoint != NULL)
+			{
+				rstar_endpoint_timed_out(endpoint, &route->config, now);
+				rstar_endpoint_failed(endpoint, attempt, now);
+			}
+			return use_attempt(route, attempt, now);
+		case RSTAR_OUTCOME_CANCELLED:
+			break;
+	}
+	return RSTAR_VERDICT_FAIL;
+}
+
+static RstarVerdict
+judge_status(RstarRoute *route, RstarAttempt *attempt, RstarEndpoint *endpoint,
+			 const RstarOutcome *outcome, int64_t now)
+{
+	int			status = outcome->status;
+
+	if (outcome->quota)
+		return RSTAR_VERDICT_FAIL;
+	if (status == 401 || status == 403 || outcome->unknown_model)
+		return misconfigured(route, attempt, endpoint, now);
+	if (status == 408 || status == 429 || status == 503)
+		return pushback(route, attempt, endpoint, outcome->retry_after, now);
+	if (status >= 500)
+	{
+		if (endpoint != NULL)
+			rstar_endpoint_failed(endpoint, attempt, now);
+		return use_attempt(route, attempt, now);
+	}
+	if (status >= 200 && status <= 299)
+		return use_attempt(route, attempt, now);
+	return RSTAR_VERDICT_FAIL;
+}
+
+/*
+ * One refusal by each endpoint is enough, also where marks come and go (a
+ * filter in front of the servers dislikes this document, and no other).
+ * Without memory for the mark the sample fails, as if all were marked.
+ */
+static RstarVerdict
+misconfigured(RstarRoute *route, RstarAttempt *attempt, RstarEndpoint *endpoint, int64_t now)
+{
+	if (endpoint != NULL && !rstar_endpoint_mark(endpoint, attempt->mapping, now))
+		return RSTAR_VERDICT_FAIL;
+	if (all_marked(route, attempt->mapping) || ++attempt->refusals >= route->n)
+		return RSTAR_VERDICT_FAIL;
+	attempt->pushbacks = 0;
+	attempt->not_before = now;
+	return RSTAR_VERDICT_RETRY;
+}
+
+/*
+ * Retry-After speaks for the endpoint that sent it: the sample waits as long
+ * only where there is no other.
+ */
+static RstarVerdict
+pushback(RstarRoute *route, RstarAttempt *attempt, RstarEndpoint *endpoint,
+		 int retry_after, int64_t now)
+{
+	int64_t		wait = rstar_endpoint_jitter(&route->random, PUSHBACK_SHORTEST,
+											 PUSHBACK_LONGEST, ++attempt->pushbacks);
+
+	if (retry_after > RETRY_AFTER_LONGEST)
+		retry_after = RETRY_AFTER_LONGEST;
+	if (endpoint != NULL)
+	{
+		rstar_endpoint_pushed_back(endpoint, retry_after, &route->config,
+								   &route->random, now);
+		if (route->last_event < endpoint->hold_until)
+			route->last_event = endpoint->hold_until;
+	}
+	if (retry_after > 0 && !is_other(route, attempt, now))
+		wait = retry_after * RSTAR_SECOND;
+	attempt->not_before = now + wait;
+	return RSTAR_VERDICT_RETRY;
+}
+
+/*
+ * Is it the endpoint that is down, or does the request break the connection?
+ * It is the request's fault, and an attempt is used up, when the endpoint has
+ * served somebody since this sample's last transport error (or ever, for the
+ * first).  So a sample outlives any outage, which is for
+ * rstar_route_unavailable() to end, but not its own poison.
+ */
+static RstarVerdict
+transport(RstarRoute *route, RstarAttempt *attempt, RstarEndpoint *endpoint, int64_t now)
+{
+	/* one more try even with "retries" 0: a kept-alive connection may be stale */
+	int			retries = route->config.retries > 0 ? route->config.retries : 1;
+
+	if (endpoint != NULL)
+	{
+		if (endpoint->served_at >= attempt->failed_at)
+			attempt->failures++;
+		rstar_endpoint_failed(endpoint, attempt, now);
+		attempt->tried |= UINT64_C(1) << attempt->last_endpoint;
+	}
+	attempt->failed_at = now;
+	attempt->transports++;
+	attempt->pushbacks = 0;
+	if (attempt->failures > retries)
+		return RSTAR_VERDICT_FAIL;
+	attempt->not_before = is_other(route, attempt, now) ? now :
+		now + rstar_endpoint_jitter(&route->random, RETRY_SHORTEST,
+									RETRY_LONGEST, attempt->transports);
+	return RSTAR_VERDICT_RETRY;
+}
+
+static RstarVerdict
+use_attempt(RstarRoute *route, RstarAttempt *attempt, int64_t now)
+{
+	attempt->pushbacks = 0;
+	if (attempt->last_endpoint >= 0)
+		attempt->tried |= UINT64_C(1) << attempt->last_endpoint;
+	if (++attempt->failures > route->config.retries)
+		return RSTAR_VERDICT_FAIL;
+	attempt->not_before = now + rstar_endpoint_jitter(&route->random, RETRY_SHORTEST,
+													  RETRY_LONGEST, attempt->failures);
+	return RSTAR_VERDICT_RETRY;
+}
+
+int
+rstar_route_probe(RstarRoute *route, int64_t now, int64_t *wake)
+{
+	bool		alone = true;
+
+	*wake = INT64_MAX;
+	for (int i = 0; i < route->n; i++)
+		alone = alone && route->endpoints[i].circuit != RSTAR_CIRCUIT_CLOSED;
+	for (int i = 0; i < route->n; i++)
+	{
+		RstarEndpoint *endpoint = &route->endpoints[i];
+		int64_t		at = rstar_endpoint_up_at(endpoint);
+
+		if (endpoint->circuit != RSTAR_CIRCUIT_CLOSED)
+		{
+			at = rstar_endpoint_probe_at(endpoint, alone);
+			if (at <= now)
+			{
+				endpoint->circuit = RSTAR_CIRCUIT_HALF_OPEN;
+				endpoint->changed_at = now;
+				return i;
+			}
+		}
+		if (at > now && at < *wake)
+			*wake = at;
+	}
+	return -1;
+}
+
+void
+rstar_route_probed(RstarRoute *route, int endpoint, bool healthy, int64_t now)
+{
+	RstarEndpoint *probed = &route->endpoints[endpoint];
+
+	/* an answer may have closed it meanwhile */
+	if (probed->circuit != RSTAR_CIRCUIT_HALF_OPEN)
+		return;
+	/* who says that he is well has time to show it, but once only */
+	if (healthy && probed->trips == 1 && route->waiting_since >= 0)
+		route->waiting_since = now;
+	rstar_endpoint_probed(probed, healthy, now);
+}
+
+/*
+ * Silence counts from the first request that nobody answered.  After a while
+ * in which nobody asked it proves nothing, if there is an endpoint to try.
+ */
+bool
+rstar_route_unavailable(const RstarRoute *route, int64_t now, int64_t timeout)
+{
+	if (route->waiting_since < 0 || now - route->waiting_since < timeout)
+		return false;
+	if (!is_idle(route, now))
+		return true;
+	for (int i = 0; i < route->n; i++)
+	{
+		if (rstar_endpoint_up_at(&route->endpoints[i]) <= now)
+			return false;
+	}
+	return true;
+}
+
+void
+rstar_route_state(const RstarRoute *route, int endpoint, RstarEndpointState *state)
+{
+	const RstarEndpoint *from = &route->endpoints[endpoint];
+
+	state->url = from->url;
+	state->in_flight = from->in_flight;
+	state->limit = rstar_endpoint_bound(from);
+	state->state = from->circuit == RSTAR_CIRCUIT_OPEN ? "open" :
+		from->circuit == RSTAR_CIRCUIT_HALF_OPEN ? "half-open" :
+		from->nmarks > 0 ? "misconfigured" : "closed";
+	state->sent = from->sent;
+	state->answered = from->answered;
+	state->failed = from->failed;
+}
+
+/* The finalizer of splitmix64: every bit of x moves every bit of the result */
+static uint64_t
+mix(uint64_t x)
+{
+	x = (x ^ x >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+	x = (x ^ x >> 27) * UINT64_C(0x94d049bb133111eb);
+	return x ^ x >> 31;
+}

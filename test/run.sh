@@ -1,0 +1,258 @@
+#!/bin/bash
+#
+# test/run.sh [--only PART]...
+#
+# Runs all tests, from nothing: installs what is missing, builds retrostar and
+# the simulator without warnings in a copy of the sources, and tests them
+# against a private copy of the PostgreSQL installation.  All parts run, also
+# after a failure.  The last line is "N passed, N failed"; the exit status is
+# not 0 when something failed.
+#
+#   --only PART   unit, simulator, regress, isolation or tap; may be repeated
+#
+# PG_CONFIG chooses the PostgreSQL, for example one built with assertions.
+# On failure the logs are kept, and their place is printed.
+
+set -uo pipefail
+# shellcheck source=test/setup.sh
+. "$(dirname "$(realpath "${BASH_SOURCE[0]}")")/setup.sh"
+
+parts=(unit simulator regress isolation tap)
+chosen=()
+work='' group='' run_as=()
+total_passed=0 total_failed=0
+passed=0 failed=0
+broken=()
+
+main()
+{
+	options "$@"
+	trap clean_up EXIT
+	trap 'exit 129' HUP
+	trap 'exit 130' INT
+	trap 'exit 143' TERM
+
+	setup_install test
+	setup_work test
+	logs=$work/logs
+	"${run_as[@]}" mkdir "$logs"
+	echo "PostgreSQL: $("$PG_CONFIG" --version) ($PG_CONFIG)"
+	{ setup_copy && setup_postgres; } || setup_die "could not set up $work"
+	build
+	for part in "${chosen[@]}"; do
+		run_part "$part"
+	done
+	report
+}
+
+options()
+{
+	while [ $# -gt 0 ]; do
+		case $1 in
+			--only)
+				[[ " ${parts[*]} " == *" ${2:-} "* ]] || setup_die "--only takes one of: ${parts[*]}"
+				chosen+=("$2")
+				shift 2 ;;
+			-h|--help) sed -n '3,15s/^# \{0,1\}//p' "$0"; exit ;;
+			*) setup_die "unknown option \"$1\"; see test/run.sh --help" ;;
+		esac
+	done
+	[ ${#chosen[@]} -gt 0 ] || chosen=("${parts[@]}")
+}
+
+#
+# Commands
+#
+
+# LOG COMMAND...: runs it in the copy of the sources, in a process group of its
+# own, which a signal to this script ends
+run()
+{
+	local log=$logs/$1.log status=0
+	shift
+
+	set -m
+	(cd "$work/source" && exec "${run_as[@]}" "$@") </dev/null >"$log" 2>&1 &
+	group=$!
+	set +m
+	wait $group || status=$?
+	group=''
+	return $status
+}
+
+build()
+{
+	local jobs
+	jobs=$(nproc)
+
+	run build make -j "$jobs" with_llvm=no COPT=-Werror install || build_failed retrostar
+	run build-simulator make -j "$jobs" -C test/simulator CFLAGS='-O2 -g -Wall -Wextra -Werror' ||
+		build_failed "the simulator"
+}
+
+build_failed()
+{
+	broken+=("build")
+	echo "Building $1 failed."
+	total_failed=1
+	report
+}
+
+clean_up()
+{
+	local status=$? file
+
+	trap '' HUP INT TERM
+	trap - EXIT
+	cd /
+	[ -z "$group" ] || kill -TERM -- "-$group" 2>/dev/null
+	wait
+	if [ -n "$work" ]; then
+		# servers that a test program left behind
+		while IFS= read -r file; do
+			"${run_as[@]}" "${PG_CONFIG%/*}/pg_ctl" -D "${file%/*}" -m immediate stop >/dev/null 2>&1
+		done < <(find "$work/source" -name postmaster.pid 2>/dev/null)
+		if [ -e "$work/keep" ]; then rm -rf "$work/source" "$work/postgres"; else rm -rf "$work"; fi
+	fi
+	exit $status
+}
+
+#
+# Parts.  Each sets passed and failed.
+#
+
+run_part()
+{
+	local start=$SECONDS
+	passed=0 failed=0
+
+	"part_$1"
+	if [ $((passed + failed)) = 0 ]; then
+		failed=1
+		echo "The part \"$1\" ran no test." >>"$logs/$1.log"
+	fi
+	printf '%-10s %4d passed, %d failed  (%d s)\n' "$1" "$passed" "$failed" $((SECONDS - start))
+	[ "$failed" = 0 ] || broken+=("$1")
+	total_passed=$((total_passed + passed))
+	total_failed=$((total_failed + failed))
+}
+
+part_unit()
+{
+	local status=0
+	run unit make -k -C test/unit check || status=$?
+	count_lines unit
+	one_failure_if $status
+}
+
+part_simulator()
+{
+	local status=0
+	run simulator make -C test/simulator check || status=$?
+	count_lines simulator
+	one_failure_if $status
+}
+
+part_regress()
+{
+	local status=0
+	run regress make installcheck ISOLATION= TAP_TESTS= || status=$?
+	count_regress regress
+	keep_outputs regress regression.diffs results tmp_check/log
+	one_failure_if $status
+}
+
+part_isolation()
+{
+	local status=0
+	run isolation make installcheck REGRESS= TAP_TESTS= || status=$?
+	count_regress isolation
+	keep_outputs isolation test/output_iso tmp_check_iso/log
+	one_failure_if $status
+}
+
+part_tap()
+{
+	local status=0
+	run tap make installcheck REGRESS= ISOLATION= || status=$?
+	count_prove
+	keep_outputs tap tmp_check/log
+	one_failure_if $status
+}
+
+# A command that failed without a failed test is a failure, too
+one_failure_if()
+{
+	if [ "$1" != 0 ] && [ "$failed" = 0 ]; then failed=1; fi
+}
+
+# "NAME: N passed, M failed"
+count_lines()
+{
+	read -r passed failed < <(awk '
+		/^[A-Za-z0-9_-]+: [0-9]+ passed, [0-9]+ failed$/ { passed += $2; failed += $4 }
+		END { print passed + 0, failed + 0 }' "$logs/$1.log")
+}
+
+# pg_regress: lines of each test, before version 16 and since
+count_regress()
+{
+	read -r passed failed < <(awk '
+		/^(ok|not ok) +[0-9]+ +[-+] / { $1 == "ok" ? passed++ : failed++ }
+		/^(test| {4,})[a-z0-9_ ]+\.\.\. +(ok|FAILED)/ { / \.\.\. +ok/ ? passed++ : failed++ }
+		END { print passed + 0, failed + 0 }' "$logs/$1.log")
+}
+
+# prove: "Files=2, Tests=57, ..." and, for each bad file,
+# "t/001.pl (Wstat: 256 Tests: 10 Failed: 1)"; a file that died without a failed
+# test is one failure
+count_prove()
+{
+	read -r passed failed < <(awk '
+		/^Files=[0-9]+, Tests=[0-9]+/ { sub(/^.*Tests=/, ""); tests = $0 + 0 }
+		/\(Wstat: .* Tests: [0-9]+ Failed: [0-9]+\)/ {
+			n = $0; sub(/^.*Failed: /, "", n); n += 0
+			bad += n; failed += n > 0 ? n : 1
+		}
+		END { print tests - bad, failed + 0 }' "$logs/tap.log")
+}
+
+keep_outputs()
+{
+	local name=$1 path
+	shift
+
+	[ "$failed" != 0 ] || return 0
+	"${run_as[@]}" mkdir -p "$logs/$name"
+	for path; do
+		[ ! -e "$work/source/$path" ] ||
+			"${run_as[@]}" cp -r "$work/source/$path" "$logs/$name/"
+	done
+}
+
+#
+# The end
+#
+
+report()
+{
+	local name diffs
+
+	for name in ${broken[@]+"${broken[@]}"}; do
+		printf '\n--- %s ---\n' "$name"
+		tail -n 60 "$logs/$name"*.log
+		while IFS= read -r diffs; do
+			printf '\n'
+			head -n 200 "$diffs"
+		done < <(find "$logs/$name" -name regression.diffs 2>/dev/null)
+	done
+	if [ $total_failed != 0 ]; then
+		touch "$work/keep"
+		printf '\nLogs: %s\n' "$logs"
+	fi
+	printf '\n%d passed, %d failed\n' $total_passed $total_failed
+	[ $total_failed = 0 ]
+	exit
+}
+
+main "$@"

@@ -1,0 +1,190 @@
+/*-------------------------------------------------------------------------
+ *
+ * settings.c
+ *		Changing the settings while the simulator runs.
+ *
+ * Called by: options.c, control.c.
+ *
+ * Copyright (c) 2026, the retrostar authors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include <limits.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "deliver.h"
+#include "http.h"
+#include "listen.h"
+#include "log.h"
+#include "sched.h"
+#include "settings.h"
+
+SimSettings sim_settings;
+
+static SimSettings kept;
+
+typedef enum SettingKind
+{
+	KIND_INT, KIND_DOUBLE, KIND_BOOL, KIND_DIALECT
+} SettingKind;
+
+static const struct
+{
+	const char *name;
+	SettingKind kind;
+	size_t		offset;
+	double		min;
+	double		max;
+}			table[] = {
+	{"dialect", KIND_DIALECT, offsetof(SimSettings, dialect), 0, 0},
+	{"delay-ms", KIND_DOUBLE, offsetof(SimSettings, delay_ms), 0, 1e9},
+	{"jitter", KIND_DOUBLE, offsetof(SimSettings, jitter), 0, 100},
+	{"prefill-tps", KIND_DOUBLE, offsetof(SimSettings, prefill_tps), 0, 1e12},
+	{"decode-tps", KIND_DOUBLE, offsetof(SimSettings, decode_tps), 0, 1e12},
+	{"max-running", KIND_INT, offsetof(SimSettings, max_running), 0, INT_MAX},
+	{"max-queue", KIND_INT, offsetof(SimSettings, max_queue), -1, INT_MAX},
+	{"context", KIND_INT, offsetof(SimSettings, context), 0, INT_MAX},
+	{"fixed", KIND_INT, offsetof(SimSettings, fixed), -1, 100},
+	{"log", KIND_INT, offsetof(SimSettings, log_size), 0, 1000000},
+	{"close-after", KIND_INT, offsetof(SimSettings, close_after), 0, INT_MAX},
+	{"idle-close-ms", KIND_INT, offsetof(SimSettings, idle_close_ms), 0, INT_MAX},
+	{"max-connections", KIND_INT, offsetof(SimSettings, max_connections), 0, INT_MAX},
+	{"disconnect-ms", KIND_INT, offsetof(SimSettings, disconnect_ms), -1, INT_MAX},
+	{"health", KIND_INT, offsetof(SimSettings, health), 200, 599},
+	{"hold", KIND_BOOL, offsetof(SimSettings, hold), 0, 0},
+	{"loading", KIND_BOOL, offsetof(SimSettings, loading), 0, 0},
+};
+
+#define NSETTINGS ((int) (sizeof(table) / sizeof(table[0])))
+
+static const char *const dialects[] = {"sglang", "vllm", "llamacpp", "openai"};
+
+const char *
+sim_dialect_name(SimDialect dialect)
+{
+	return dialects[dialect];
+}
+
+static bool
+set_number(char *field, int i, const char *value)
+{
+	char	   *end;
+	double		number = strtod(value, &end);
+
+	if (end == value || *end != '\0' || !(number >= table[i].min) ||
+		!(number <= table[i].max))
+		return false;
+	if (table[i].kind == KIND_DOUBLE)
+		*(double *) field = number;
+	else
+		*(int *) field = (int) number;
+	return true;
+}
+
+static bool
+set_bool(bool *field, const char *value)
+{
+	*field = strcmp(value, "true") == 0 || strcmp(value, "1") == 0 ||
+		strcmp(value, "on") == 0;
+	return *field || strcmp(value, "false") == 0 || strcmp(value, "0") == 0 ||
+		strcmp(value, "off") == 0;
+}
+
+bool
+sim_setting_set(SimSettings *settings, const char *name, const char *value)
+{
+	char		key[32];
+	size_t		n;
+
+	for (n = 0; name[n] != '\0' && n < sizeof(key) - 1; n++)
+		key[n] = name[n] == '_' ? '-' : name[n];
+	key[n] = '\0';
+	for (int i = 0; i < NSETTINGS; i++)
+	{
+		char	   *field = (char *) settings + table[i].offset;
+
+		if (strcmp(table[i].name, key) != 0)
+			continue;
+		switch (table[i].kind)
+		{
+			case KIND_INT:
+			case KIND_DOUBLE:
+				return set_number(field, i, value);
+			case KIND_BOOL:
+				return set_bool((bool *) field, value);
+			case KIND_DIALECT:
+				for (int d = 0; d < 4; d++)
+				{
+					if (strcmp(value, dialects[d]) == 0)
+					{
+						settings->dialect = d;
+						return true;
+					}
+				}
+				return false;
+		}
+	}
+	return false;
+}
+
+void
+sim_settings_apply(const SimSettings *settings)
+{
+	bool		was_held = sim_settings.hold;
+	SimDialect	old_dialect = sim_settings.dialect;
+	int			old_fixed = sim_settings.fixed;
+
+	sim_settings = *settings;
+	sim_log_resize(sim_settings.log_size);
+	if (sim_settings.fixed != old_fixed || sim_settings.dialect != old_dialect)
+		sim_deliver_prepare_fixed();
+	sim_http_settings_changed();
+	sim_listen_update();
+	if (was_held && !sim_settings.hold)
+		sim_sched_release(-1);
+	sim_sched_pump();
+}
+
+void
+sim_settings_keep(void)
+{
+	kept = sim_settings;
+}
+
+void
+sim_settings_reset(void)
+{
+	sim_settings_apply(&kept);
+}
+
+void
+sim_settings_json(SimBuf *buf)
+{
+	sim_buf_puts(buf, "{");
+	for (int i = 0; i < NSETTINGS; i++)
+	{
+		const char *field = (const char *) &sim_settings + table[i].offset;
+
+		sim_buf_puts(buf, i > 0 ? ",\"" : "\"");
+		for (const char *p = table[i].name; *p != '\0'; p++)
+			sim_buf_append(buf, *p == '-' ? "_" : p, 1);
+		sim_buf_puts(buf, "\":");
+		switch (table[i].kind)
+		{
+			case KIND_INT:
+				sim_buf_printf(buf, "%d", *(const int *) field);
+				break;
+			case KIND_DOUBLE:
+				sim_buf_printf(buf, "%.10g", *(const double *) field);
+				break;
+			case KIND_BOOL:
+				sim_buf_puts(buf, *(const bool *) field ? "true" : "false");
+				break;
+			case KIND_DIALECT:
+				sim_buf_json(buf, sim_dialect_name(sim_settings.dialect));
+				break;
+		}
+	}
+}

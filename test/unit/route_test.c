@@ -1,0 +1,1155 @@
+/*-------------------------------------------------------------------------
+ *
+ * route_test.c
+ *		Unit tests of route.c and endpoint.c: each rule, small simulations of
+ *		servers in trouble, and random sequences under invariants.
+ *
+ * With the argument "bench": how long a choice takes instead.
+ *
+ * Copyright (c) 2026, the retrostar authors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include <limits.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "check.h"
+#include "route.h"
+
+#define MS INT64_C(1000)
+#define S INT64_C(1000000)
+#define MAX_SAMPLES 4096
+
+static const char *const urls[] = {
+	"http://10.0.0.1:30000", "http://10.0.0.2:30000", "http://10.0.0.3:30000",
+	"http://10.0.0.4:30000", "http://10.0.0.5:30000", "http://10.0.0.6:30000",
+	"http://10.0.0.7:30000", "http://10.0.0.8:30000"
+};
+
+static RstarRoute *route;
+static int64_t now;
+static RstarAttempt samples[MAX_SAMPLES];
+static uint64_t seed = 88172645463325252;
+
+static void
+setup(int n, int max_in_flight, int retries)
+{
+	RstarRouteConfig config = {max_in_flight, retries};
+
+	if (route != NULL)
+		rstar_route_free(route);
+	now = 1000 * S;
+	route = rstar_route_create(urls, n, &config, now);
+	memset(samples, 0, sizeof(samples));
+	for (int i = 0; i < MAX_SAMPLES; i++)
+	{
+		samples[i].request = (uint32_t) i + 1;
+		samples[i].mapping = 1;
+		samples[i].affinity = 7;
+		samples[i].endpoint = samples[i].last_endpoint = -1;
+	}
+}
+
+/* Sends where route.c says; -1 when it says wait */
+static int
+send(int i)
+{
+	int64_t		wake;
+	int			endpoint = rstar_route_choose(route, &samples[i], now, &wake);
+
+	if (endpoint >= 0)
+		rstar_route_sent(route, &samples[i], endpoint, now);
+	else
+		CHECK(wake > now);
+	return endpoint;
+}
+
+static void
+send_to(int i, int endpoint)
+{
+	rstar_route_sent(route, &samples[i], endpoint, now);
+}
+
+static RstarVerdict
+finish(int i, RstarOutcomeKind kind)
+{
+	RstarOutcome outcome = {.kind = kind,.retry_after = -1};
+
+	return rstar_route_finished(route, &samples[i], &outcome, now);
+}
+
+static RstarVerdict
+finish_status(int i, int status, int retry_after)
+{
+	RstarOutcome outcome = {.kind = RSTAR_OUTCOME_STATUS,.status = status,
+		.retry_after = retry_after};
+
+	return rstar_route_finished(route, &samples[i], &outcome, now);
+}
+
+static RstarEndpointState
+state(int endpoint)
+{
+	RstarEndpointState result;
+
+	rstar_route_state(route, endpoint, &result);
+	return result;
+}
+
+static int64_t
+wake_of(int i)
+{
+	int64_t		wake;
+
+	CHECK_INT(rstar_route_choose(route, &samples[i], now, &wake), -1);
+	return wake;
+}
+
+static uint64_t
+any(void)
+{
+	seed ^= seed << 13;
+	seed ^= seed >> 7;
+	seed ^= seed << 17;
+	return seed;
+}
+
+/* One round: as many samples as fit are sent, and all are answered */
+static void
+window(int64_t latency)
+{
+	int			n = 0;
+
+	while (n < MAX_SAMPLES && send(n) >= 0)
+		n++;
+	now += latency;
+	while (n-- > 0)
+		finish(n, RSTAR_OUTCOME_ANSWER);
+}
+
+/* 5 failures of 5 requests */
+static void
+trip(int endpoint)
+{
+	for (int i = 0; i < 5; i++)
+	{
+		send_to(1000 + i, endpoint);
+		finish(1000 + i, RSTAR_OUTCOME_TRANSPORT);
+	}
+}
+
+static void
+test_choice(void)
+{
+	int64_t		wake;
+	int			at[8] = {0};
+	int			moved = 0;
+	int			home[1000];
+
+	CASE("one endpoint takes up to its limit");
+	setup(1, 3, 2);
+	CHECK_INT(rstar_route_capacity(route, 1, now), 3);
+	CHECK_INT(send(0), 0);
+	CHECK_INT(send(1), 0);
+	CHECK_INT(send(2), 0);
+	CHECK_INT(rstar_route_capacity(route, 1, now), 0);
+	CHECK_INT(wake_of(3), INT64_MAX);
+	CHECK_INT(finish(0, RSTAR_OUTCOME_ANSWER), RSTAR_VERDICT_DONE);
+	CHECK_INT(send(3), 0);
+	CHECK_INT(state(0).in_flight, 3);
+	CHECK_INT(state(0).sent, 4);
+	CHECK_INT(state(0).answered, 1);
+	CHECK_STR(state(0).url, urls[0]);
+
+	CASE("a sample is not sent before its time");
+	setup(1, 0, 2);
+	samples[0].not_before = now + 5;
+	CHECK_INT(wake_of(0), now + 5);
+	now += 5;
+	CHECK_INT(send(0), 0);
+
+	CASE("no endpoint, or too many");
+	{
+		RstarRouteConfig config = {0, 2};
+		const char *many[RSTAR_ROUTE_MAX_ENDPOINTS + 1];
+
+		for (int i = 0; i <= RSTAR_ROUTE_MAX_ENDPOINTS; i++)
+			many[i] = urls[0];
+		CHECK(rstar_route_create(urls, 0, &config, now) == NULL);
+		CHECK(rstar_route_create(many, RSTAR_ROUTE_MAX_ENDPOINTS + 1, &config, now) == NULL);
+	}
+
+	CASE("affinity: one query stays at one endpoint");
+	setup(4, 256, 2);
+	home[0] = send(0);
+	for (int i = 1; i < 5; i++)
+		CHECK_INT(send(i), home[0]);
+
+	CASE("affinity: queries spread evenly");
+	setup(4, 1024, 2);
+	for (int i = 0; i < 1000; i++)
+	{
+		samples[0].affinity = any();
+		at[rstar_route_choose(route, &samples[0], now, &wake)]++;
+	}
+	for (int i = 0; i < 4; i++)
+		CHECK(at[i] > 180 && at[i] < 320);
+
+	CASE("affinity: another endpoint takes only its share");
+	setup(4, 1024, 2);
+	for (int i = 0; i < 1000; i++)
+	{
+		samples[i].affinity = any();
+		home[i] = rstar_route_choose(route, &samples[i], now, &wake);
+	}
+	{
+		RstarRouteConfig config = {1024, 2};
+		int			map[4];
+
+		CHECK(rstar_route_update(route, urls, 5, &config, now, map));
+	}
+	for (int i = 0; i < 1000; i++)
+	{
+		int			new_home = rstar_route_choose(route, &samples[i], now, &wake);
+
+		if (new_home != home[i])
+		{
+			CHECK_INT(new_home, 4);
+			moved++;
+		}
+	}
+	CHECK(moved > 140 && moved < 260);
+
+	CASE("affinity ends at 1.25 times the mean, plus 4");
+	setup(4, 1024, 2);
+	for (int i = 0; i < 400; i++)
+		(void) send(i);
+	for (int i = 0; i < 4; i++)
+	{
+		CHECK(state(i).in_flight >= 80);
+		CHECK(state(i).in_flight <= 130);
+	}
+
+	CASE("overflow goes where there is least, relative to the limit");
+	setup(2, 100, 2);
+	/* endpoint 0 shrinks to 70, and answers lift its cap again */
+	send_to(0, 0);
+	finish_status(0, 503, -1);
+	for (int i = 0; i < 40; i++)
+	{
+		send_to(1, 0);
+		finish(1, RSTAR_OUTCOME_ANSWER);
+	}
+	CHECK_INT(state(0).limit, 70);
+	for (int i = 10; i < 150; i++)
+		(void) send(i);
+	CHECK(state(0).in_flight >= 48 && state(0).in_flight <= 70);
+	CHECK(state(1).in_flight >= 70 && state(1).in_flight <= 92);
+}
+
+static void
+test_limit(void)
+{
+	CASE("slow start doubles in each window that was full");
+	setup(1, 0, 2);
+	for (int limit = 32; limit <= 1024; limit *= 2)
+	{
+		CHECK_INT(state(0).limit, limit);
+		window(200 * MS);
+	}
+	CHECK_INT(state(0).limit, 1024);
+
+	CASE("a limit that is not used does not grow");
+	setup(1, 0, 2);
+	for (int i = 0; i < 1000; i++)
+	{
+		(void) send(0);
+		(void) send(1);
+		now += 10 * MS;
+		finish(0, RSTAR_OUTCOME_ANSWER);
+		finish(1, RSTAR_OUTCOME_ANSWER);
+	}
+	CHECK_INT(state(0).limit, 32);
+
+	CASE("an explicit max_in_flight is start and ceiling");
+	setup(1, 256, 2);
+	CHECK_INT(state(0).limit, 256);
+	for (int i = 0; i < 5; i++)
+		window(200 * MS);
+	CHECK_INT(state(0).limit, 256);
+
+	CASE("pressure: 0.7, then a sixteenth in each window, up to the ceiling");
+	setup(1, 160, 2);
+	window(200 * MS);
+	send_to(0, 0);
+	finish(0, RSTAR_OUTCOME_TIMEOUT);
+	CHECK_INT(state(0).limit, 112);
+	window(200 * MS);
+	CHECK_INT(state(0).limit, 119);
+	window(200 * MS);
+	CHECK_INT(state(0).limit, 126);
+	for (int i = 0; i < 10; i++)
+		window(200 * MS);
+	CHECK_INT(state(0).limit, 160);
+
+	CASE("pressure counts once per latency");
+	setup(1, 0, 2);
+	window(1 * S);
+	CHECK_INT(state(0).limit, 64);
+	for (int i = 0; i < 40; i++)
+		send_to(i, 0);
+	now += 1 * S;
+	finish(0, RSTAR_OUTCOME_TIMEOUT);
+	CHECK_INT(state(0).limit, 44);
+	finish(1, RSTAR_OUTCOME_ANSWER);
+	finish(2, RSTAR_OUTCOME_TIMEOUT);
+	CHECK_INT(state(0).limit, 44);
+	now += 999 * MS;
+	finish(3, RSTAR_OUTCOME_TIMEOUT);
+	CHECK_INT(state(0).limit, 44);
+	now += 1 * MS;
+	finish(4, RSTAR_OUTCOME_TIMEOUT);
+	CHECK_INT(state(0).limit, 30);
+
+	CASE("a server that refuses everything says nothing about its limit");
+	setup(1, 256, 2);
+	window(200 * MS);
+	for (int i = 0; i < 100; i++)
+	{
+		send_to(i, 0);
+		finish_status(i, 503, -1);
+		now += 1 * S;
+	}
+	CHECK_INT(state(0).limit, 4);
+	for (int i = 0; i < 5; i++)
+		window(200 * MS);
+	CHECK(state(0).limit >= 179);
+
+	CASE("the floor is 4");
+	setup(1, 0, 2);
+	for (int i = 0; i < 100; i++)
+	{
+		send_to(0, 0);
+		now += 2 * S;
+		finish(0, RSTAR_OUTCOME_ANSWER);
+		send_to(1, 0);
+		finish(1, RSTAR_OUTCOME_TIMEOUT);
+		CHECK(state(0).limit >= 4);
+	}
+	CHECK_INT(state(0).limit, 4);
+
+	CASE("the floor is 1 where the maximum is lower");
+	setup(1, 3, 2);
+	for (int i = 0; i < 10; i++)
+	{
+		send_to(0, 0);
+		now += 2 * S;
+		finish(0, RSTAR_OUTCOME_ANSWER);
+		send_to(1, 0);
+		finish(1, RSTAR_OUTCOME_TIMEOUT);
+	}
+	CHECK_INT(state(0).limit, 1);
+
+	CASE("after refusals no more are in flight than the server has");
+	setup(1, 800, 2);
+	for (int i = 0; i < 800; i++)
+		(void) send(i);
+	for (int i = 100; i < 800; i++)
+		finish_status(i, 503, -1);
+	CHECK_INT(state(0).limit, 100);
+	CHECK_INT(rstar_route_capacity(route, 1, now), 0);
+	finish(0, RSTAR_OUTCOME_ANSWER);
+	CHECK_INT(rstar_route_capacity(route, 1, now), 3);
+}
+
+static void
+test_classes(void)
+{
+	static const struct
+	{
+		const char *name;
+		RstarOutcome outcome;
+		RstarVerdict verdict;
+		int			used;
+	}			cases[] = {
+		{"200 understood", {RSTAR_OUTCOME_ANSWER, 0, -1, false, false}, RSTAR_VERDICT_DONE, 0},
+		{"200 with junk", {RSTAR_OUTCOME_BAD_REPLY, 0, -1, false, false}, RSTAR_VERDICT_RETRY, 1},
+		{"time-out", {RSTAR_OUTCOME_TIMEOUT, 0, -1, false, false}, RSTAR_VERDICT_RETRY, 1},
+		{"transport", {RSTAR_OUTCOME_TRANSPORT, 0, -1, false, false}, RSTAR_VERDICT_RETRY, 0},
+		{"cancelled", {RSTAR_OUTCOME_CANCELLED, 0, -1, false, false}, RSTAR_VERDICT_FAIL, 0},
+		{"204", {RSTAR_OUTCOME_STATUS, 204, -1, false, false}, RSTAR_VERDICT_RETRY, 1},
+		{"301", {RSTAR_OUTCOME_STATUS, 301, -1, false, false}, RSTAR_VERDICT_FAIL, 0},
+		{"400", {RSTAR_OUTCOME_STATUS, 400, -1, false, false}, RSTAR_VERDICT_FAIL, 0},
+		{"400 unknown model", {RSTAR_OUTCOME_STATUS, 400, -1, true, false}, RSTAR_VERDICT_RETRY, 0},
+		{"401", {RSTAR_OUTCOME_STATUS, 401, -1, false, false}, RSTAR_VERDICT_RETRY, 0},
+		{"402", {RSTAR_OUTCOME_STATUS, 402, -1, false, false}, RSTAR_VERDICT_FAIL, 0},
+		{"403", {RSTAR_OUTCOME_STATUS, 403, -1, false, false}, RSTAR_VERDICT_RETRY, 0},
+		{"403 quota", {RSTAR_OUTCOME_STATUS, 403, -1, false, true}, RSTAR_VERDICT_FAIL, 0},
+		{"404", {RSTAR_OUTCOME_STATUS, 404, -1, false, false}, RSTAR_VERDICT_FAIL, 0},
+		{"404 unknown model", {RSTAR_OUTCOME_STATUS, 404, -1, true, false}, RSTAR_VERDICT_RETRY, 0},
+		{"408", {RSTAR_OUTCOME_STATUS, 408, -1, false, false}, RSTAR_VERDICT_RETRY, 0},
+		{"413", {RSTAR_OUTCOME_STATUS, 413, -1, false, false}, RSTAR_VERDICT_FAIL, 0},
+		{"418", {RSTAR_OUTCOME_STATUS, 418, -1, false, false}, RSTAR_VERDICT_FAIL, 0},
+		{"422", {RSTAR_OUTCOME_STATUS, 422, -1, false, false}, RSTAR_VERDICT_FAIL, 0},
+		{"429", {RSTAR_OUTCOME_STATUS, 429, -1, false, false}, RSTAR_VERDICT_RETRY, 0},
+		{"429 quota", {RSTAR_OUTCOME_STATUS, 429, 5, false, true}, RSTAR_VERDICT_FAIL, 0},
+		{"500", {RSTAR_OUTCOME_STATUS, 500, -1, false, false}, RSTAR_VERDICT_RETRY, 1},
+		{"501", {RSTAR_OUTCOME_STATUS, 501, -1, false, false}, RSTAR_VERDICT_RETRY, 1},
+		{"502", {RSTAR_OUTCOME_STATUS, 502, -1, false, false}, RSTAR_VERDICT_RETRY, 1},
+		{"503", {RSTAR_OUTCOME_STATUS, 503, -1, false, false}, RSTAR_VERDICT_RETRY, 0},
+		{"504", {RSTAR_OUTCOME_STATUS, 504, -1, false, false}, RSTAR_VERDICT_RETRY, 1},
+		{"599", {RSTAR_OUTCOME_STATUS, 599, -1, false, false}, RSTAR_VERDICT_RETRY, 1},
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+	{
+		char		name[64];
+		int			first;
+		RstarVerdict verdict;
+
+		snprintf(name, sizeof(name), "class of %s", cases[i].name);
+		CASE(name);
+		setup(2, 0, 2);
+		first = send(0);
+		verdict = rstar_route_finished(route, &samples[0], &cases[i].outcome, now);
+		CHECK_INT(verdict, cases[i].verdict);
+		CHECK_INT(samples[0].failures, cases[i].used);
+		CHECK_INT(samples[0].endpoint, -1);
+		CHECK_INT(state(first).in_flight, 0);
+		if (verdict == RSTAR_VERDICT_RETRY)
+		{
+			/* the second on another endpoint */
+			CHECK(samples[0].not_before >= now && samples[0].not_before <= now + S);
+			now = samples[0].not_before;
+			CHECK_INT(send(0), 1 - first);
+		}
+	}
+
+	CASE("at most \"retries\" further attempts");
+	for (int retries = 0; retries < 4; retries++)
+	{
+		int			sent = 0;
+
+		setup(2, 0, retries);
+		do
+		{
+			now = now > samples[0].not_before ? now : samples[0].not_before;
+			(void) send(0);
+			sent++;
+		} while (finish_status(0, 500, -1) == RSTAR_VERDICT_RETRY);
+		CHECK_INT(sent, retries + 1);
+	}
+
+	CASE("an answer clears what a sample has used up");
+	setup(2, 0, 1);
+	(void) send(0);
+	CHECK_INT(finish_status(0, 500, -1), RSTAR_VERDICT_RETRY);
+	now += S;
+	(void) send(0);
+	CHECK_INT(finish(0, RSTAR_OUTCOME_ANSWER), RSTAR_VERDICT_DONE);
+	(void) send(0);
+	CHECK_INT(finish_status(0, 500, -1), RSTAR_VERDICT_RETRY);
+}
+
+static void
+test_pushback(void)
+{
+	int64_t		longest = 0;
+
+	CASE("jitter between 0.25 s and a bound that grows to 10 s");
+	setup(1, 0, 0);
+	for (int i = 0; i < 300; i++)
+	{
+		int64_t		bound = 500 * MS;
+
+		for (int round = 0; round < 8; round++)
+		{
+			int64_t		wait;
+
+			send_to(i, 0);
+			CHECK_INT(finish_status(i, 503, -1), RSTAR_VERDICT_RETRY);
+			wait = samples[i].not_before - now;
+			CHECK(wait >= 250 * MS && wait <= bound);
+			longest = wait > longest ? wait : longest;
+			bound = bound * 2 > 10 * S ? 10 * S : bound * 2;
+		}
+		CHECK_INT(samples[i].failures, 0);
+	}
+	CHECK(longest > 5 * S);
+
+	CASE("Retry-After holds sample and endpoint");
+	setup(1, 0, 2);
+	(void) send(0);
+	(void) send(1);
+	CHECK_INT(finish_status(0, 429, 20), RSTAR_VERDICT_RETRY);
+	CHECK_INT(samples[0].not_before, now + 20 * S);
+	CHECK_INT(wake_of(2), now + 20 * S);
+	CHECK_INT(rstar_route_capacity(route, 1, now), 0);
+	/* an answer does not end it */
+	finish(1, RSTAR_OUTCOME_ANSWER);
+	CHECK_INT(wake_of(2), now + 20 * S);
+	now += 20 * S;
+	CHECK_INT(send(2), 0);
+	CHECK_INT(send(0), 0);
+
+	CASE("Retry-After is at most 60 s");
+	setup(1, 0, 2);
+	(void) send(0);
+	finish_status(0, 503, 86400);
+	CHECK_INT(samples[0].not_before, now + 60 * S);
+	CHECK_INT(wake_of(1), now + 60 * S);
+
+	CASE("Retry-After 0 is no reason to hurry");
+	setup(1, 0, 2);
+	(void) send(0);
+	finish_status(0, 503, 0);
+	CHECK(samples[0].not_before >= now + 250 * MS);
+
+	CASE("Retry-After of one endpoint does not hold a sample that has another");
+	setup(2, 0, 2);
+	{
+		int			first = send(0);
+
+		finish_status(0, 503, 30);
+		CHECK(samples[0].not_before <= now + 500 * MS);
+		now = samples[0].not_before;
+		CHECK_INT(send(0), 1 - first);
+		finish_status(0, 503, 30);
+		CHECK_INT(samples[0].not_before, now + 30 * S);
+	}
+
+	CASE("a refusal pauses the endpoint until something is answered");
+	setup(1, 0, 2);
+	(void) send(0);
+	(void) send(1);
+	finish_status(0, 503, -1);
+	CHECK(wake_of(2) >= now + 250 * MS && wake_of(2) <= now + 500 * MS);
+	finish(1, RSTAR_OUTCOME_ANSWER);
+	CHECK_INT(send(2), 0);
+
+	CASE("the pause is over in at most 2 s");
+	setup(1, 0, 2);
+	for (int i = 0; i < 20; i++)
+	{
+		send_to(0, 0);
+		finish_status(0, 503, -1);
+		CHECK(wake_of(1) <= now + 2 * S);
+		now += 2 * S;
+		CHECK_INT(send(1), 0);
+		finish(1, RSTAR_OUTCOME_CANCELLED);
+	}
+
+	CASE("429, 503, 408 and 4xx never open the breaker");
+	setup(1, 0, 2);
+	for (int i = 0; i < 100; i++)
+	{
+		static const int statuses[] = {429, 503, 408, 400, 404, 413, 422};
+
+		send_to(i, 0);
+		finish_status(i, statuses[i % 7], -1);
+		CHECK_STR(state(0).state, "closed");
+	}
+}
+
+static void
+test_transport(void)
+{
+	int			first;
+	int			visited;
+
+	CASE("transport: elsewhere at once");
+	setup(2, 0, 2);
+	first = send(0);
+	CHECK_INT(finish(0, RSTAR_OUTCOME_TRANSPORT), RSTAR_VERDICT_RETRY);
+	CHECK_INT(samples[0].not_before, now);
+	CHECK_INT(send(0), 1 - first);
+
+	CASE("transport: alone it waits, 50 ms to 2 s, and never fails in an outage");
+	setup(1, 0, 2);
+	(void) send(0);
+	finish(0, RSTAR_OUTCOME_ANSWER);
+	for (int i = 0; i < 200; i++)
+	{
+		now++;
+		CHECK_INT(send(0), 0);
+		CHECK_INT(finish(0, RSTAR_OUTCOME_TRANSPORT), RSTAR_VERDICT_RETRY);
+		CHECK(samples[0].not_before >= now + 50 * MS);
+		CHECK(samples[0].not_before <= now + 2 * S);
+		if (i == 0)
+			CHECK(samples[0].not_before <= now + 100 * MS);
+		now = samples[0].not_before;
+	}
+	CHECK(now > 1100 * S);
+	CHECK_INT(send(0), 0);
+	CHECK_INT(finish(0, RSTAR_OUTCOME_ANSWER), RSTAR_VERDICT_DONE);
+
+	CASE("transport: two that are down are not hammered in turn");
+	setup(2, 0, 2);
+	for (int i = 0; i < 20; i++)
+	{
+		CHECK(send(0) >= 0);
+		CHECK_INT(finish(0, RSTAR_OUTCOME_TRANSPORT), RSTAR_VERDICT_RETRY);
+		if (i >= 4)
+			CHECK(samples[0].not_before > now);
+		now = samples[0].not_before;
+	}
+
+	CASE("transport: one request finds the third endpoint when two are down");
+	for (int up = 0; up < 3; up++)
+	{
+		int			tries = 0;
+
+		setup(3, 0, 2);
+		while (send(0) != up)
+		{
+			CHECK_INT(finish(0, RSTAR_OUTCOME_TRANSPORT), RSTAR_VERDICT_RETRY);
+			now = samples[0].not_before;
+			tries++;
+		}
+		CHECK(tries <= 6);
+	}
+
+	CASE("poison: fails after retries + 1 transport errors, at two endpoints");
+	for (int retries = 1; retries < 5; retries++)
+	{
+		for (int n = 1; n <= 4; n++)
+		{
+			int			errors = 0;
+
+			setup(n, 0, retries);
+			for (int i = 0; i < n; i++)
+			{
+				send_to(500 + i, i);
+				finish(500 + i, RSTAR_OUTCOME_ANSWER);
+			}
+			visited = 0;
+			for (;;)
+			{
+				int			endpoint = send(0);
+
+				CHECK(endpoint >= 0);
+				visited |= 1 << endpoint;
+				errors++;
+				now += 5 * MS;
+				if (finish(0, RSTAR_OUTCOME_TRANSPORT) == RSTAR_VERDICT_FAIL)
+					break;
+				now = samples[0].not_before > now ? samples[0].not_before : now;
+				/* others succeed meanwhile */
+				for (int i = 0; i < n; i++)
+				{
+					send_to(500 + i, i);
+					finish(500 + i, RSTAR_OUTCOME_ANSWER);
+				}
+			}
+			CHECK_INT(errors, retries + 1);
+			CHECK(__builtin_popcount((unsigned) visited) <= 2);
+		}
+	}
+
+	CASE("poison: a 500 visits two endpoints");
+	setup(4, 0, 5);
+	visited = 0;
+	do
+	{
+		int			endpoint = send(0);
+
+		CHECK(endpoint >= 0);
+		visited |= 1 << endpoint;
+		now = samples[0].not_before + S;
+	} while (finish_status(0, 500, -1) == RSTAR_VERDICT_RETRY && (now += 2 * S));
+	CHECK_INT(__builtin_popcount((unsigned) visited), 2);
+
+	CASE("transport: with retries 0 one stale connection is forgiven");
+	setup(1, 0, 0);
+	(void) send(1);
+	finish(1, RSTAR_OUTCOME_ANSWER);
+	(void) send(0);
+	CHECK_INT(finish(0, RSTAR_OUTCOME_TRANSPORT), RSTAR_VERDICT_RETRY);
+	now += S;
+	(void) send(1);
+	finish(1, RSTAR_OUTCOME_ANSWER);
+	(void) send(0);
+	CHECK_INT(finish(0, RSTAR_OUTCOME_TRANSPORT), RSTAR_VERDICT_FAIL);
+}
+
+static void
+test_breaker(void)
+{
+	int64_t		wake;
+
+	CASE("breaker: 5 failures in a row, of 3 requests");
+	setup(1, 0, 20);
+	for (int i = 0; i < 4; i++)
+	{
+		send_to(i % 3, 0);
+		finish(i % 3, i % 2 ? RSTAR_OUTCOME_TRANSPORT : RSTAR_OUTCOME_TIMEOUT);
+	}
+	CHECK_STR(state(0).state, "closed");
+	send_to(0, 0);
+	finish_status(0, 500, -1);
+	CHECK_STR(state(0).state, "open");
+	CHECK_INT(state(0).failed, 5);
+	CHECK_INT(rstar_route_capacity(route, 1, now), 0);
+	now += 2 * S;
+	CHECK_INT(wake_of(5), INT64_MAX);
+
+	CASE("breaker: not of 2 requests, however often");
+	setup(1, 0, 1000);
+	for (int i = 0; i < 100; i++)
+	{
+		send_to(i % 2, 0);
+		finish_status(i % 2, 500, -1);
+	}
+	CHECK_STR(state(0).state, "closed");
+
+	CASE("breaker: a success in between starts the count anew");
+	setup(1, 0, 1000);
+	for (int i = 0; i < 100; i++)
+	{
+		send_to(i, 0);
+		finish(i, i % 5 == 4 ? RSTAR_OUTCOME_ANSWER : RSTAR_OUTCOME_TRANSPORT);
+	}
+	CHECK_STR(state(0).state, "closed");
+
+	CASE("breaker: probed after 2, 4, 5, 5 ... s while the probes fail");
+	setup(2, 0, 2);
+	trip(0);
+	CHECK_STR(state(0).state, "open");
+	{
+		static const int waits[] = {2, 4, 5, 5, 5};
+
+		for (int i = 0; i < 5; i++)
+		{
+			CHECK_INT(rstar_route_probe(route, now, &wake), -1);
+			CHECK_INT(wake, now + waits[i] * S);
+			now = wake - 1;
+			CHECK_INT(rstar_route_probe(route, now, &wake), -1);
+			now = wake;
+			CHECK_INT(rstar_route_probe(route, now, &wake), 0);
+			CHECK_STR(state(0).state, "half-open");
+			CHECK_INT(rstar_route_probe(route, now, &wake), -1);
+			rstar_route_probed(route, 0, false, now);
+			CHECK_STR(state(0).state, "open");
+		}
+	}
+
+	CASE("breaker: the others serve meanwhile");
+	CHECK_INT(send(0), 1);
+
+	CASE("breaker: closes when healthy, at 32");
+	setup(1, 256, 2);
+	trip(0);
+	now += 2 * S;
+	CHECK_INT(rstar_route_probe(route, now, &wake), 0);
+	rstar_route_probed(route, 0, true, now);
+	CHECK_STR(state(0).state, "closed");
+	CHECK_INT(state(0).limit, 32);
+	window(200 * MS);
+	window(200 * MS);
+	CHECK_INT(state(0).limit, 256);
+
+	CASE("breaker: an answer closes it");
+	setup(1, 256, 2);
+	send_to(0, 0);
+	trip(0);
+	finish(0, RSTAR_OUTCOME_ANSWER);
+	CHECK_STR(state(0).state, "closed");
+	rstar_route_probed(route, 0, false, now);
+	CHECK_STR(state(0).state, "closed");
+
+	CASE("breaker: failures of what was sent before it closed are old");
+	setup(1, 256, 2);
+	for (int i = 0; i < 50; i++)
+		send_to(i, 0);
+	trip(0);
+	now += 2 * S;
+	(void) rstar_route_probe(route, now, &wake);
+	rstar_route_probed(route, 0, true, now);
+	for (int i = 0; i < 50; i++)
+		finish(i, RSTAR_OUTCOME_TIMEOUT);
+	CHECK_STR(state(0).state, "closed");
+
+	CASE("breaker: a /health that lies costs longer each time, and less");
+	setup(2, 256, 2);
+	{
+		static const int waits[] = {2, 4, 8, 16, 32, 60, 60};
+		static const int limits[] = {32, 4, 1, 1, 1, 1, 1};
+
+		for (int i = 0; i < 7; i++)
+		{
+			trip(0);
+			CHECK_INT(rstar_route_probe(route, now, &wake), -1);
+			CHECK_INT(wake, now + waits[i] * S);
+			now = wake;
+			CHECK_INT(rstar_route_probe(route, now, &wake), 0);
+			rstar_route_probed(route, 0, true, now);
+			CHECK_INT(state(0).limit, limits[i]);
+		}
+		/* but at most 5 s when there is no other */
+		trip(0);
+		trip(1);
+		(void) rstar_route_probe(route, now, &wake);
+		CHECK(wake <= now + 5 * S);
+		now += 5 * S;
+		CHECK_INT(rstar_route_probe(route, now, &wake), 0);
+		CHECK_INT(rstar_route_probe(route, now, &wake), 1);
+		rstar_route_probed(route, 0, true, now);
+		send_to(0, 0);
+		finish(0, RSTAR_OUTCOME_ANSWER);
+		trip(0);
+		rstar_route_probed(route, 1, true, now);
+		(void) rstar_route_probe(route, now, &wake);
+		CHECK_INT(wake, now + 2 * S);
+	}
+
+	CASE("breaker: a probe that is lost is asked again");
+	setup(1, 0, 2);
+	trip(0);
+	now += 2 * S;
+	CHECK_INT(rstar_route_probe(route, now, &wake), 0);
+	CHECK_INT(rstar_route_probe(route, now, &wake), -1);
+	CHECK_INT(wake, now + 30 * S);
+	now += 30 * S;
+	CHECK_INT(rstar_route_probe(route, now, &wake), 0);
+
+	CASE("probe: also wakes for the end of a pause");
+	setup(1, 0, 2);
+	(void) send(0);
+	finish_status(0, 429, 7);
+	CHECK_INT(rstar_route_probe(route, now, &wake), -1);
+	CHECK_INT(wake, now + 7 * S);
+}
+
+static void
+test_misconfigured(void)
+{
+	int			first;
+
+	CASE("misconfigured: at once elsewhere, and not there again");
+	setup(2, 0, 2);
+	first = send(0);
+	CHECK_INT(finish_status(0, 401, -1), RSTAR_VERDICT_RETRY);
+	CHECK_INT(samples[0].not_before, now);
+	CHECK_STR(state(first).state, "misconfigured");
+	CHECK_INT(send(0), 1 - first);
+	for (int i = 1; i < 32; i++)
+		CHECK_INT(send(i), 1 - first);
+	CHECK_INT(rstar_route_capacity(route, 1, now), 0);
+	CHECK_INT(wake_of(32), now + 2 * S);
+
+	CASE("misconfigured: for that mapping only");
+	CHECK_INT(rstar_route_capacity(route, 2, now), 32);
+	samples[50].mapping = 2;
+	CHECK_INT(send(50), first);
+
+	CASE("misconfigured: one sample after 2, 4, ... 60 s");
+	setup(2, 0, 2);
+	first = send(0);
+	finish_status(0, 401, -1);
+	{
+		static const int waits[] = {2, 4, 8, 16, 32, 60, 60};
+
+		for (int i = 0; i < 7; i++)
+		{
+			now += waits[i] * S - 1;
+			CHECK_INT(send(1), 1 - first);
+			finish(1, RSTAR_OUTCOME_ANSWER);
+			now++;
+			CHECK_INT(send(1), first);
+			CHECK_INT(send(2), 1 - first);
+			finish(2, RSTAR_OUTCOME_ANSWER);
+			if (i < 6)
+				CHECK_INT(finish_status(1, 401, -1), RSTAR_VERDICT_RETRY);
+			samples[1].refusals = 0;
+		}
+		finish(1, RSTAR_OUTCOME_ANSWER);
+		CHECK_STR(state(first).state, "closed");
+	}
+
+	CASE("misconfigured: all are, so each sample gets its answer at once");
+	setup(3, 0, 2);
+	for (int i = 0; i < 2; i++)
+	{
+		CHECK(send(0) >= 0);
+		CHECK_INT(finish_status(0, 403, -1), RSTAR_VERDICT_RETRY);
+	}
+	CHECK(send(0) >= 0);
+	CHECK_INT(finish_status(0, 403, -1), RSTAR_VERDICT_FAIL);
+	for (int i = 1; i < 30; i++)
+	{
+		int			endpoint = send(i);
+
+		now++;
+		CHECK(endpoint >= 0);
+		CHECK_INT(finish_status(i, 403, -1), RSTAR_VERDICT_FAIL);
+		/* the one that refused longest ago, so they take turns */
+		CHECK(state(endpoint).sent <= i / 3 + 2);
+	}
+	CHECK_INT(rstar_route_capacity(route, 1, now), 96);
+
+	CASE("misconfigured: the first answer ends it");
+	first = send(40);
+	finish(40, RSTAR_OUTCOME_ANSWER);
+	CHECK_STR(state(first).state, "closed");
+	for (int i = 41; i < 60; i++)
+		CHECK_INT(send(i), first);
+
+	CASE("misconfigured: a document that all refuse does not go round for ever");
+	setup(2, 0, 2);
+	{
+		int			refused = 0;
+
+		for (;;)
+		{
+			CHECK(send(0) >= 0);
+			refused++;
+			if (finish_status(0, 403, -1) == RSTAR_VERDICT_FAIL)
+				break;
+			/* others are answered, and the marks go */
+			for (int i = 0; i < 2; i++)
+			{
+				send_to(1 + i, i);
+				finish(1 + i, RSTAR_OUTCOME_ANSWER);
+			}
+		}
+		CHECK_INT(refused, 2);
+	}
+
+	CASE("misconfigured: many mappings");
+	setup(2, 0, 2);
+	for (int i = 0; i < 1000; i++)
+	{
+		samples[i].mapping = (uint32_t) i;
+		send_to(i, 0);
+		finish_status(i, 401, -1);
+	}
+	for (int i = 0; i < 1000; i++)
+	{
+		int64_t		wake;
+
+		CHECK_INT(rstar_route_choose(route, &samples[i], now, &wake), 1);
+	}
+	CHECK_STR(state(0).state, "misconfigured");
+	for (int i = 0; i < 1000; i++)
+	{
+		send_to(i, 0);
+		finish(i, RSTAR_OUTCOME_ANSWER);
+	}
+	CHECK_STR(state(0).state, "closed");
+}
+
+static void
+test_unavailable(void)
+{
+	int64_t		wake;
+
+	CASE("unavailable: not before something was tried");
+	setup(2, 0, 2);
+	now += 1000 * S;
+	CHECK(!rstar_route_unavailable(route, now, 60 * S));
+
+	CASE("unavailable: from the first request that nobody answered");
+	setup(2, 0, 2);
+	(void) send(0);
+	finish(0, RSTAR_OUTCOME_ANSWER);
+	now += 1000 * S;
+	(void) send(0);
+	CHECK(!rstar_route_unavailable(route, now + 60 * S - 1, 60 * S));
+	CHECK(rstar_route_unavailable(route, now + 60 * S, 60 * S));
+
+	CASE("unavailable: refusals, errors and time-outs are no answers");
+	setup(1, 0, 100);
+	for (int i = 0; i < 70; i++)
+	{
+		static const int statuses[] = {503, 500, 429, 502, 408, 504, 503};
+
+		CHECK_INT(rstar_route_unavailable(route, now, 60 * S), i >= 60);
+		send_to(i, 0);
+		if (i % 8 == 7)
+			finish(i, RSTAR_OUTCOME_TRANSPORT);
+		else
+			finish_status(i, statuses[i % 7], -1);
+		now += 1 * S;
+	}
+
+	CASE("unavailable: a 400 shows that it serves");
+	send_to(0, 0);
+	finish_status(0, 400, -1);
+	CHECK(!rstar_route_unavailable(route, now + 1000 * S, 60 * S));
+
+	CASE("unavailable: one endpoint that serves is enough");
+	setup(2, 0, 2);
+	for (int i = 0; i < 100; i++)
+	{
+		send_to(0, 0);
+		finish_status(0, 503, -1);
+		send_to(1, 1);
+		finish(1, RSTAR_OUTCOME_ANSWER);
+		now += 1 * S;
+		CHECK(!rstar_route_unavailable(route, now, 60 * S));
+	}
+
+	CASE("unavailable: what hangs after an answer");
+	setup(1, 0, 2);
+	(void) send(0);
+	(void) send(1);
+	now += S;
+	finish(0, RSTAR_OUTCOME_ANSWER);
+	CHECK(!rstar_route_unavailable(route, now + 60 * S - 1, 60 * S));
+	CHECK(rstar_route_unavailable(route, now + 60 * S, 60 * S));
+
+	CASE("unavailable: it does not outlive the outage");
+	setup(1, 0, 2);
+	send_to(0, 0);
+	trip(0);
+	finish(0, RSTAR_OUTCOME_TRANSPORT);
+	for (int i = 0; i < 100; i++)
+	{
+		now += 5 * S;
+		CHECK_INT(rstar_route_probe(route, now, &wake), 0);
+		rstar_route_probed(route, 0, false, now);
+	}
+	CHECK(rstar_route_unavailable(route, now, 60 * S));
+	now += 5 * S;
+	(void) rstar_route_probe(route, now, &wake);
+	rstar_route_probed(route, 0, true, now);
+	CHECK(!rstar_route_unavailable(route, now, 60 * S));
+	CHECK_INT(send(0), 0);
+	CHECK(!rstar_route_unavailable(route, now + 10 * S, 60 * S));
+
+	CASE("unavailable: a lying /health does not put it off for ever");
+	setup(1, 0, 2);
+	for (int i = 0; i < 30; i++)
+	{
+		trip(0);
+		now += 5 * S;
+		(void) rstar_route_probe(route, now, &wake);
+		rstar_route_probed(route, 0, true, now);
+	}
+	CHECK(rstar_route_unavailable(route, now, 60 * S));
+
+	CASE("unavailable: after a while without use it may be tried again");
+	setup(1, 0, 2);
+	for (int i = 0; i < 40; i++)
+	{
+		send_to(0, 0);
+		finish(0, RSTAR_OUTCOME_TRANSPORT);
+		now += 2 * S;
+	}
+	CHECK(rstar_route_unavailable(route, now, 60 * S));
+	now += 20 * S;
+	CHECK(!rstar_route_unavailable(route, now, 60 * S));
+	CHECK_INT(send(0), 0);
+	CHECK(!rstar_route_unavailable(route, now + 10 * S, 60 * S));
+	CHECK(rstar_route_unavailable(route, now + 60 * S, 60 * S));
+
+	CASE("unavailable: Retry-After does not put it off");
+	setup(1, 0, 2);
+	for (int i = 0; i < 5; i++)
+	{
+		CHECK_INT(send(0), 0);
+		finish_status(0, 503, 60);
+		now += 60 * S;
+	}
+	CHECK(rstar_route_unavailable(route, now, 120 * S));
+}
+
+static void
+test_update(void)
+{
+	RstarRouteConfig config = {64, 2};
+	const char *changed[] = {urls[2], urls[4], urls[0]};
+	int			map[8];
+	int64_t		wake;
+
+	CASE("update: state stays with its URL");
+	setup(3, 64, 2);
+	send_to(0, 0);
+	send_to(1, 0);
+	send_to(2, 1);
+	trip(2);
+	CHECK(rstar_route_update(route, changed, 3, &config, now, map));
+	CHECK_INT(map[0], 2);
+	CHECK_INT(map[1], -1);
+	CHECK_INT(map[2], 0);
+	CHECK_STR(state(0).url, urls[2]);
+	CHECK_STR(state(0).state, "open");
+	CHECK_STR(state(1).state, "closed");
+	CHECK_INT(state(1).in_flight, 0);
+	CHECK_INT(state(2).in_flight, 2);
+	CHECK_INT(state(2).sent, 2);
+
+	CASE("update: an endpoint that went is no obstacle");
+	samples[0].endpoint = map[0];
+	samples[2].endpoint = map[1];
+	CHECK_INT(finish(2, RSTAR_OUTCOME_ANSWER), RSTAR_VERDICT_DONE);
+	CHECK_INT(finish(0, RSTAR_OUTCOME_ANSWER), RSTAR_VERDICT_DONE);
+	CHECK_INT(state(2).in_flight, 1);
+	for (int status = 200; status < 600; status++)
+	{
+		samples[5].endpoint = -1;
+		samples[5].failures = 0;
+		(void) finish_status(5, status, 1);
+	}
+	for (int kind = RSTAR_OUTCOME_ANSWER; kind <= RSTAR_OUTCOME_CANCELLED; kind++)
+		(void) finish(5, (RstarOutcomeKind) kind);
+
+	CASE("update: clears what was misconfigured");
+	setup(2, 64, 2);
+	for (int i = 0; i < 2; i++)
+	{
+		send_to(0, i);
+		finish_status(0, 401, -1);
+	}
+	CHECK_STR(state(0).state, "misconfigured");
+	CHECK(rstar_route_update(route, urls, 2, &config, now, map));
+	CHECK_STR(state(0).state, "closed");
+	CHECK_STR(state(1).state, "closed");
+
+	CASE("update: another max_in_flight starts anew");
+	config.max_in_flight = 5;
+	CHECK(rstar_route_update(route, urls, 2, &config, now, map));
+	CHECK_INT(state(0).limit, 5);
+	config.max_in_flight = 0;
+	CHECK(rstar_route_update(route, urls, 2, &config, now, map));
+	CHECK_INT(state(0).limit, 32);
+
+	CASE("update: a lower maximum than what is in flight");
+	setup(1, 64, 2);
+	for (int i = 0; i < 64; i++)
+		(void) send(i);
+	config.max_in_flight = 5;
+	CHECK(rstar_route_update(route, urls, 1, &config, now, map));
+	CHECK_INT(rstar_route_capacity(route, 1, now), 0);
+	for (int i = 0; i < 59; i++)
+	{
+		CHECK_INT(rstar_route_choose(route, &samples[100], now, &wake), -1);
+		finish(i, RSTAR_OUTCOME_ANSWER);
+	}
+	CHECK_INT(rstar_route_choose(route, &samples[100], now, &wake), -1);
+	finish(59, RSTAR_OUTCOME_ANSWER);
+	CHECK_INT(rstar_route_choose(route, &samples[100], now, &wake), 0);
+
+	CASE("update: the same URL twice");
+	{
+		const char *twice[] = {urls[1], urls[1], urls[0]};
+
+		setup(2, 64, 2);
+		send_to(0, 0);
+		CHECK(rstar_route_update(route, twice, 3, &config, now, map));
+		CHECK_INT(map[0], 2);
+		CHECK_INT(map[1], 0);
+		CHECK(rstar_route_update(route, twice, 2, &config, now, map));
+		CHECK_INT(map[0], 0);
+		CHECK_INT(map[1], 1);
+		CHECK_INT(map[2], -1);
+	}
+
+	CASE("update: refused, and nothing changes");
+	setup(2, 64, 2);
+	send_to(0, 0);
+	CHECK(!rstar_route_update(route, urls, 0, &config, now, map));
+	CHECK_INT(state(0).in_flight, 1);
+	CHECK_INT(state(0).limit, 64);
+}
