@@ -13,6 +13,9 @@
 # PG_CONFIG chooses the PostgreSQL, for example one built with assertions.
 # On failure the logs are kept, and their place is printed.
 
+# Functions are called by name
+# shellcheck disable=SC2317
+
 set -uo pipefail
 # shellcheck source=test/setup.sh
 . "$(dirname "$(realpath "${BASH_SOURCE[0]}")")/setup.sh"
@@ -114,76 +117,62 @@ clean_up()
 		done < <(find "$work/source" -name postmaster.pid 2>/dev/null)
 		if [ -e "$work/keep" ]; then rm -rf "$work/source" "$work/postgres"; else rm -rf "$work"; fi
 	fi
-	exit $status
+	exit "$status"
 }
 
 #
-# Parts.  Each sets passed and failed.
+# Parts.  Each sets passed, failed and status.
 #
 
 run_part()
 {
-	local start=$SECONDS
+	local start=$SECONDS status=0
 	passed=0 failed=0
 
 	"part_$1"
 	if [ $((passed + failed)) = 0 ]; then
+		echo "The part \"$1\" ran no test." | tee -a "$logs/$1.log"
 		failed=1
-		echo "The part \"$1\" ran no test." >>"$logs/$1.log"
 	fi
+	# a command may fail otherwise than by a failed test
+	if [ $status != 0 ] && [ "$failed" = 0 ]; then failed=1; fi
 	printf '%-10s %4d passed, %d failed  (%d s)\n' "$1" "$passed" "$failed" $((SECONDS - start))
-	[ "$failed" = 0 ] || broken+=("$1")
+	if [ "$failed" != 0 ]; then
+		broken+=("$1")
+		keep_outputs "$1"
+	fi
 	total_passed=$((total_passed + passed))
 	total_failed=$((total_failed + failed))
 }
 
 part_unit()
 {
-	local status=0
 	run unit make -k -C test/unit check || status=$?
 	count_lines unit
-	one_failure_if $status
 }
 
 part_simulator()
 {
-	local status=0
 	run simulator make -C test/simulator check || status=$?
 	count_lines simulator
-	one_failure_if $status
 }
 
 part_regress()
 {
-	local status=0
 	run regress make installcheck ISOLATION= TAP_TESTS= || status=$?
 	count_regress regress
-	keep_outputs regress regression.diffs results tmp_check/log
-	one_failure_if $status
 }
 
 part_isolation()
 {
-	local status=0
 	run isolation make installcheck REGRESS= TAP_TESTS= || status=$?
 	count_regress isolation
-	keep_outputs isolation test/output_iso tmp_check_iso/log
-	one_failure_if $status
 }
 
 part_tap()
 {
-	local status=0
 	run tap make installcheck REGRESS= ISOLATION= || status=$?
 	count_prove
-	keep_outputs tap tmp_check/log
-	one_failure_if $status
-}
-
-# A command that failed without a failed test is a failure, too
-one_failure_if()
-{
-	if [ "$1" != 0 ] && [ "$failed" = 0 ]; then failed=1; fi
 }
 
 # "NAME: N passed, M failed"
@@ -204,29 +193,32 @@ count_regress()
 }
 
 # prove: "Files=2, Tests=57, ..." and, for each bad file,
-# "t/001.pl (Wstat: 256 Tests: 10 Failed: 1)"; a file that died without a failed
-# test is one failure
+# "t/001.pl (Wstat: 256 Tests: 10 Failed: 1)"; one that died without a failed
+# test counts as one
 count_prove()
 {
 	read -r passed failed < <(awk '
 		/^Files=[0-9]+, Tests=[0-9]+/ { sub(/^.*Tests=/, ""); tests = $0 + 0 }
 		/\(Wstat: .* Tests: [0-9]+ Failed: [0-9]+\)/ {
 			n = $0; sub(/^.*Failed: /, "", n); n += 0
-			bad += n; failed += n > 0 ? n : 1
+			bad += n; failed += n > 0 ? n : !/Wstat: 0 /
 		}
 		END { print tests - bad, failed + 0 }' "$logs/tap.log")
 }
 
 keep_outputs()
 {
-	local name=$1 path
-	shift
+	local path
 
-	[ "$failed" != 0 ] || return 0
-	"${run_as[@]}" mkdir -p "$logs/$name"
-	for path; do
+	"${run_as[@]}" mkdir -p "$logs/$1"
+	case $1 in
+		regress) set -- "$1" regression.diffs results tmp_check/log ;;
+		isolation) set -- "$1" test/output_iso tmp_check_iso/log ;;
+		tap) set -- "$1" tmp_check/log ;;
+	esac
+	for path in "${@:2}"; do
 		[ ! -e "$work/source/$path" ] ||
-			"${run_as[@]}" cp -r "$work/source/$path" "$logs/$name/"
+			"${run_as[@]}" cp -r "$work/source/$path" "$logs/$1/"
 	done
 }
 

@@ -133,7 +133,7 @@ typedef struct Policy
 	double		product;		/* of the two, summed */
 } Policy;
 
-/* The first two are what the others are compared with */
+/* Some are known by their place: see below */
 static const Policy policies[] = {
 	{.name = "1", .passes = "1"},
 	{.name = "16", .passes = "16"},
@@ -147,6 +147,8 @@ static const Policy policies[] = {
 };
 
 #define NPOLICIES ((int) (sizeof(policies) / sizeof(policies[0])))
+#define ONE 0
+#define SIXTEEN 1
 #define ADAPTIVE 5
 
 /* A table: the order in which a caller hands in documents breaks ties */
@@ -170,18 +172,20 @@ static Options options = {.queries = 20000, .seed = 1};
 static void read_options(int argc, char **argv);
 static void simulate(Table *tables, int ntables);
 static void make_query(Query *query, Random *random);
-static void make_pool(Document *pool, Query *query, Random *random);
+static void make_pool(Document *pool, int *nrelevant, Random *random);
 static int	by_attraction(const void *a, const void *b);
 static double expected_score(const Document *doc);
 static double reaches(const Document *doc, double threshold);
 static int	draw_sample(const Document *doc, Random *random);
 static void measure(Table *table, const Query *query, const int *callers_order);
-static void run_policy(const Policy *policy, const Query *query, const int *callers_order,
-					   Run *run);
-static void run_reference(const Policy *policy, const Query *query, const int *callers_order,
-						  Run *run);
-static int	ask_all(const RstarPassesSpec *spec, const Query *query, const int *docs, int ndocs,
-					int skip, int *known, int *rounds, int *order);
+static void run_policy(const RstarPassesSpec *spec, const Query *query,
+					   const int *callers_order, Run *run);
+static void run_reference(const Query *query, const int *callers_order, Run *run);
+static int	ask(RstarPasses *passes, const Query *query, const int *docs, int ndocs, int skip,
+				int *have);
+static void feed(RstarPasses *passes, const Query *query, const int *docs, int doc, int skip,
+				 int samples);
+static RstarPassesSpec parse(const char *text);
 static double ndcg(const Query *query, const int *order);
 static int	found(const Query *query, const int *order);
 static int	descending(const void *a, const void *b);
@@ -194,6 +198,7 @@ static double samples_tolerance(const Policy *policy);
 static void add(Sum *sum, double x);
 static double mean_of(Sum sum);
 static double se_of(Sum sum);
+static uint64_t mix(uint64_t x);
 static double uniform(Random *random);
 static double normal(Random *random);
 static double gamma_variate(Random *random, double shape);
@@ -264,18 +269,14 @@ simulate(Table *tables, int ntables)
 		for (int i = 0; i < NPOLICIES; i++)
 		{
 			Policy	   *policy = &tables[t].policies[i];
-			int			position;
 
 			*policy = policies[i];
-			if (policy->passes != NULL &&
-				rstar_passes_parse(&policy->spec, policy->passes, strlen(policy->passes),
-								   &position) != RSTAR_PASSES_OK)
-				abort();
+			if (policy->passes != NULL)
+				policy->spec = parse(policy->passes);
 		}
 	for (int q = 0; q < options.queries; q++)
 	{
-		/* far apart: a stream has 2^64 states, and each query draws some 10,000 */
-		Random		random = {options.seed * 0x9e3779b97f4a7c15 + ((uint64_t) q << 24)};
+		Random		random = {mix(mix(options.seed) + (uint64_t) q)};
 		int			retrieved[CANDIDATES];
 		int			shuffled[CANDIDATES];
 		Query		query;
@@ -286,10 +287,495 @@ simulate(Table *tables, int ntables)
 			int			j = (int) (uniform(&random) * (i + 1));
 
 			retrieved[i] = i;
-			shuffled[i] = shuffled[j];
+			if (j != i)
+				shuffled[i] = shuffled[j];
 			shuffled[j] = i;
 		}
 		for (int t = 0; t < ntables; t++)
 			measure(&tables[t], &query, tables[t].shuffled ? shuffled : retrieved);
 	}
+}
+
+static RstarPassesSpec
+parse(const char *text)
+{
+	RstarPassesSpec spec;
+	int			position;
+
+	if (rstar_passes_parse(&spec, text, strlen(text), &position) != RSTAR_PASSES_OK)
+	{
+		fprintf(stderr, "passes_sim: cannot parse \"%s\"\n", text);
+		exit(2);
+	}
+	return spec;
+}
+
+/* The world */
+
+static void
+make_query(Query *query, Random *random)
+{
+	Document	pool[POOL];
+
+	make_pool(pool, &query->nrelevant, random);
+	qsort(pool, POOL, sizeof(Document), by_attraction);
+	for (int i = 0; i < CANDIDATES; i++)
+	{
+		query->relevant[i] = pool[i].relevant;
+		query->expected[i] = expected_score(&pool[i]);
+		for (int j = 0; j < DRAWN; j++)
+			query->drawn[i][j] = draw_sample(&pool[i], random);
+	}
+}
+
+static void
+make_pool(Document *pool, int *nrelevant, Random *random)
+{
+	double		shift = SHIFT_SD * normal(random);
+	double		query_noise = NOISE_LOG_SD_QUERY * normal(random);
+	double		hard = HARD_SHARE * exp(HARD_LOG_SD * normal(random) - HARD_LOG_SD * HARD_LOG_SD / 2);
+	double		more = log(uniform(random)) / log(1 - 1 / RELEVANT_MEAN);
+	int			in_pool = 0;
+
+	/* one, and a geometric number more */
+	*nrelevant = more > RELEVANT_MOST - 1 ? RELEVANT_MOST : 1 + (int) more;
+	for (int i = 0; i < *nrelevant; i++)
+		in_pool += uniform(random) < RELEVANT_IN_POOL;
+
+	for (int i = 0; i < POOL; i++)
+	{
+		Document   *doc = &pool[i];
+		double		score;
+		double		middle;
+		double		factor;
+
+		doc->relevant = i < in_pool;
+		if (doc->relevant)
+			score = uniform(random) < RELEVANT_MISJUDGED ?
+				beta_score(random, 1.6, 2.6) : beta_score(random, 7, 2.6);
+		else
+			score = uniform(random) < fmin(hard, HARD_MOST) ?
+				beta_score(random, 2.8, 2.6) : beta_score(random, 1.3, 6);
+		score += shift;
+		doc->attraction = RETRIEVER_RELEVANCE * doc->relevant +
+			RETRIEVER_SCORE * (score - 30) / 25 + normal(random);
+		doc->score = fmin(fmax(score, 1), 99);
+
+		middle = sqrt(4 * doc->score / 100 * (1 - doc->score / 100));	/* 1 at score 50 */
+		factor = exp(NOISE_LOG_SD_DOCUMENT * normal(random) + query_noise);
+		doc->sd = NOISE_SD * (NOISE_AT_ENDS + (1 - NOISE_AT_ENDS) * middle) *
+			fmin(fmax(factor, NOISE_LEAST), NOISE_MOST);
+	}
+}
+
+static int
+by_attraction(const void *a, const void *b)
+{
+	double		x = ((const Document *) a)->attraction;
+	double		y = ((const Document *) b)->attraction;
+
+	return (x < y) - (x > y);
+}
+
+static int
+draw_sample(const Document *doc, Random *random)
+{
+	double		score = doc->score + doc->sd * normal(random);
+	int			whole = (int) floor(fmin(fmax(score, 0), 100) + 0.5);
+
+	return uniform(random) < ROUNDED ? (whole + 2) / 5 * 5 : whole;
+}
+
+/*
+ * The mean of what draw_sample returns.  A sample is at least v when the
+ * score is at least v - 0.5, or v - 2.5 where it goes by fives.
+ */
+static double
+expected_score(const Document *doc)
+{
+	double		by_ones = 0;
+	double		by_fives = 0;
+
+	for (int v = 1; v <= 100; v++)
+		by_ones += reaches(doc, v - 0.5);
+	for (int v = 5; v <= 100; v += 5)
+		by_fives += 5 * reaches(doc, v - 2.5);
+	return ROUNDED * by_fives + (1 - ROUNDED) * by_ones;
+}
+
+/* The probability that a score with its noise reaches a threshold */
+static double
+reaches(const Document *doc, double threshold)
+{
+	double		z = (threshold - doc->score) / doc->sd;
+
+	if (fabs(z) > 6)
+		return z < 0;
+	return 0.5 * erfc(z * M_SQRT1_2);
+}
+
+/* What a policy makes of it */
+
+static void
+measure(Table *table, const Query *query, const int *callers_order)
+{
+	double		points[NPOLICIES];
+
+	for (int i = 0; i < NPOLICIES; i++)
+	{
+		Policy	   *policy = &table->policies[i];
+		int			hits;
+		Run			run;
+
+		if (policy->passes != NULL)
+			run_policy(&policy->spec, query, callers_order, &run);
+		else
+			run_reference(query, callers_order, &run);
+		points[i] = ndcg(query, run.order);
+		hits = found(query, run.order);
+		add(&policy->samples, run.samples);
+		add(&policy->rounds, run.rounds);
+		add(&policy->again, run.again);
+		add(&policy->ndcg, points[i]);
+		add(&policy->recall, 100.0 * hits / TOP);
+		add(&policy->exact, hits == TOP ? 100 : 0);
+	}
+	for (int i = 0; i < NPOLICIES; i++)
+	{
+		double		gain = points[i] - points[ONE];
+		double		whole = points[SIXTEEN] - points[ONE];
+
+		add(&table->policies[i].gain, gain);
+		add(&table->policies[i].whole, whole);
+		table->policies[i].product += gain * whole;
+	}
+}
+
+static void
+run_policy(const RstarPassesSpec *spec, const Query *query, const int *callers_order, Run *run)
+{
+	void	   *memory = malloc(rstar_passes_size(CANDIDATES));
+	RstarPasses *passes = rstar_passes_create(memory, spec, CANDIDATES, TOP);
+	int			have[CANDIDATES] = {0};
+	int			paid;
+
+	memset(run, 0, sizeof(Run));
+	while ((paid = ask(passes, query, callers_order, CANDIDATES, 0, have)) > 0)
+	{
+		run->samples += paid;
+		run->rounds++;
+	}
+	rstar_passes_order(passes, run->order);
+	for (int i = 0; i < CANDIDATES; i++)
+		run->order[i] = callers_order[run->order[i]];
+
+	/* the next time all of these samples are known from the start */
+	passes = rstar_passes_create(memory, spec, CANDIDATES, TOP);
+	for (int i = 0; i < CANDIDATES; i++)
+		feed(passes, query, callers_order, i, 0, have[i]);
+	while ((paid = ask(passes, query, callers_order, CANDIDATES, 0, have)) > 0)
+		run->again += paid;
+	free(memory);
+}
+
+/* The reference: the best 30 by one sample, in the order of 16 other ones */
+static void
+run_reference(const Query *query, const int *callers_order, Run *run)
+{
+	RstarPassesSpec one = parse("1");
+	RstarPassesSpec sixteen = parse("16");
+	void	   *memory = malloc(rstar_passes_size(CANDIDATES));
+	RstarPasses *passes = rstar_passes_create(memory, &one, CANDIDATES, 0);
+	int			have[CANDIDATES] = {0};
+	int			order[CANDIDATES];
+	bool		best[CANDIDATES] = {false};
+	int			docs[30];
+	int			ndocs = 0;
+
+	memset(run, 0, sizeof(Run));
+	run->rounds = 2;
+	run->samples = ask(passes, query, callers_order, CANDIDATES, 0, have);
+	rstar_passes_order(passes, order);
+	for (int i = 0; i < CANDIDATES; i++)
+	{
+		run->order[i] = callers_order[order[i]];
+		best[order[i]] = i < 30;
+	}
+	for (int i = 0; i < CANDIDATES; i++)
+		if (best[i])
+			docs[ndocs++] = callers_order[i];
+
+	memset(have, 0, sizeof(have));
+	passes = rstar_passes_create(memory, &sixteen, ndocs, 0);
+	run->samples += ask(passes, query, docs, ndocs, 1, have);
+	rstar_passes_order(passes, order);
+	for (int i = 0; i < ndocs; i++)
+		run->order[i] = docs[order[i]];
+	free(memory);
+}
+
+/*
+ * One round: gives each document what it is to have, of its drawn samples
+ * but for the first "skip".  Returns how many samples were paid.
+ */
+static int
+ask(RstarPasses *passes, const Query *query, const int *docs, int ndocs, int skip, int *have)
+{
+	int			paid = 0;
+
+	if (rstar_passes_next(passes) == 0)
+		return 0;
+	for (int i = 0; i < ndocs; i++)
+	{
+		int			target = rstar_passes_target(passes, i);
+
+		if (target == 0)
+			continue;
+		paid += target - have[i];
+		have[i] = target;
+		feed(passes, query, docs, i, skip, target);
+	}
+	return paid;
+}
+
+static void
+feed(RstarPasses *passes, const Query *query, const int *docs, int doc, int skip, int samples)
+{
+	RstarPassesKnown known = {samples, 0, 0, false};
+
+	for (int i = skip; i < skip + samples; i++)
+	{
+		int			score = query->drawn[docs[doc]][i];
+
+		known.sum += score;
+		known.sum_squares += score * score;
+	}
+	if (!rstar_passes_feed(passes, doc, &known))
+	{
+		fprintf(stderr, "passes_sim: document %d refused\n", doc);
+		exit(2);
+	}
+}
+
+/* Measures */
+
+static double
+ndcg(const Query *query, const int *order)
+{
+	double		dcg = 0;
+	double		ideal = 0;
+
+	for (int i = 0; i < TOP; i++)
+	{
+		double		discount = 1 / log2(i + 2);
+
+		dcg += query->relevant[order[i]] ? discount : 0;
+		ideal += i < query->nrelevant ? discount : 0;
+	}
+	return 100 * dcg / ideal;
+}
+
+/* How many of the first ten belong there by their expected score */
+static int
+found(const Query *query, const int *order)
+{
+	double		sorted[CANDIDATES];
+	int			hits = 0;
+
+	memcpy(sorted, query->expected, sizeof(sorted));
+	qsort(sorted, CANDIDATES, sizeof(double), descending);
+	for (int i = 0; i < TOP; i++)
+		hits += query->expected[order[i]] >= sorted[TOP - 1];
+	return hits;
+}
+
+static int
+descending(const void *a, const void *b)
+{
+	double		x = *(const double *) a;
+	double		y = *(const double *) b;
+
+	return (x < y) - (x > y);
+}
+
+static void
+add(Sum *sum, double x)
+{
+	sum->x += x;
+	sum->xx += x * x;
+}
+
+static double
+mean_of(Sum sum)
+{
+	return sum.x / options.queries;
+}
+
+static double
+se_of(Sum sum)
+{
+	double		mean = mean_of(sum);
+
+	return sqrt(fmax(sum.xx / options.queries - mean * mean, 0) / (options.queries - 1));
+}
+
+/*
+ * The share of the gain of 16 samples over one, in percent.  Its standard
+ * error is that of a ratio of two means over the same queries.
+ */
+static double
+kept(const Policy *policy, double *se)
+{
+	double		n = options.queries;
+	double		whole = mean_of(policy->whole);
+	double		share = mean_of(policy->gain) / whole;
+	double		residual = policy->gain.xx / n - 2 * share * policy->product / n +
+		share * share * policy->whole.xx / n;
+
+	if (se != NULL)
+		*se = 100 * sqrt(fmax(residual, 0) / n) / fabs(whole);
+	return 100 * share;
+}
+
+static bool
+check_study(const Policy *policy)
+{
+	return fabs(kept(policy, NULL) - STUDY_KEPT) <= kept_tolerance(policy) &&
+		fabs(mean_of(policy->samples) - STUDY_SAMPLES) <= samples_tolerance(policy);
+}
+
+/* Two standard errors of the difference between this run and the study */
+static double
+kept_tolerance(const Policy *policy)
+{
+	double		se;
+
+	(void) kept(policy, &se);
+	return 2 * sqrt(se * se + STUDY_KEPT_SE * STUDY_KEPT_SE);
+}
+
+/*
+ * The study gives a whole number and no error: that of rounding, and that of
+ * as many queries as it had with the spread that is seen here
+ */
+static double
+samples_tolerance(const Policy *policy)
+{
+	double		se = se_of(policy->samples);
+	double		study = se * se * options.queries / STUDY_QUERIES;
+
+	return 2 * sqrt(se * se + study + 1.0 / 12);
+}
+
+/* Output */
+
+static void
+print_table(const Table *table)
+{
+	printf("\n%s\n%-24s %15s %6s %15s %14s %14s %13s %6s\n", table->title, "passes", "samples",
+		   "rounds", "nDCG@10", "kept %", "recall %", "exact %", "again");
+	for (int i = 0; i < NPOLICIES; i++)
+	{
+		const Policy *policy = &table->policies[i];
+		double		se;
+		double		share = kept(policy, &se);
+
+		printf("%-24s %7.1f +- %4.2f %6.2f %6.2f +- %5.3f %6.1f +- %4.2f %6.2f +- %4.2f "
+			   "%5.1f +- %4.1f", policy->name, mean_of(policy->samples), se_of(policy->samples),
+			   mean_of(policy->rounds), mean_of(policy->ndcg), se_of(policy->ndcg), share, se,
+			   mean_of(policy->recall), se_of(policy->recall), mean_of(policy->exact),
+			   se_of(policy->exact));
+		if (policy->passes != NULL)
+			printf(" %6.1f\n", mean_of(policy->again));
+		else
+			printf(" %6s\n", "-");
+	}
+}
+
+static void
+print_json(const Table *tables, int ntables, bool ok)
+{
+	const Policy *adaptive = &tables[0].policies[ADAPTIVE];
+
+	printf("{\"queries\": %d, \"seed\": %llu, \"ties\": {", options.queries,
+		   (unsigned long long) options.seed);
+	for (int t = 0; t < ntables; t++)
+	{
+		printf("%s\n \"%s\": [", t ? "," : "", tables[t].name);
+		for (int i = 0; i < NPOLICIES; i++)
+		{
+			const Policy *policy = &tables[t].policies[i];
+			double		se;
+			double		share = kept(policy, &se);
+
+			printf("%s\n  {\"passes\": \"%s\", \"samples\": %.3f, \"samples_se\": %.3f, "
+				   "\"rounds\": %.3f, \"ndcg\": %.4f, \"ndcg_se\": %.4f, "
+				   "\"kept\": %.3f, \"kept_se\": %.3f, \"recall\": %.3f, \"recall_se\": %.3f, "
+				   "\"exact\": %.2f, \"exact_se\": %.2f, \"again\": ",
+				   i ? "," : "", policy->name, mean_of(policy->samples), se_of(policy->samples),
+				   mean_of(policy->rounds), mean_of(policy->ndcg), se_of(policy->ndcg), share, se,
+				   mean_of(policy->recall), se_of(policy->recall), mean_of(policy->exact),
+				   se_of(policy->exact));
+			if (policy->passes != NULL)
+				printf("%.3f}", mean_of(policy->again));
+			else
+				printf("null}");
+		}
+		printf("]");
+	}
+	printf("},\n \"study\": {\"kept\": %.1f, \"kept_tolerance\": %.3f, \"samples\": %.0f, "
+		   "\"samples_tolerance\": %.3f},\n \"ok\": %s}\n", STUDY_KEPT,
+		   kept_tolerance(adaptive), STUDY_SAMPLES, samples_tolerance(adaptive),
+		   ok ? "true" : "false");
+}
+
+/* Random numbers: splitmix64, Box and Muller, Marsaglia and Tsang */
+
+static uint64_t
+mix(uint64_t x)
+{
+	x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9;
+	x = (x ^ (x >> 27)) * 0x94d049bb133111eb;
+	return x ^ (x >> 31);
+}
+
+/* Between 0 and 1, neither of them */
+static double
+uniform(Random *random)
+{
+	random->state += 0x9e3779b97f4a7c15;
+	return ((double) (mix(random->state) >> 11) + 0.5) / 9007199254740992.0;
+}
+
+static double
+normal(Random *random)
+{
+	double		radius = sqrt(-2 * log(uniform(random)));
+
+	return radius * cos(2 * M_PI * uniform(random));
+}
+
+/* For shapes of at least one */
+static double
+gamma_variate(Random *random, double shape)
+{
+	double		d = shape - 1.0 / 3;
+	double		c = 1 / sqrt(9 * d);
+
+	for (;;)
+	{
+		double		x = normal(random);
+		double		v = pow(1 + c * x, 3);
+
+		if (v > 0 && log(uniform(random)) < 0.5 * x * x + d - d * v + d * log(v))
+			return d * v;
+	}
+}
+
+static double
+beta_score(Random *random, double a, double b)
+{
+	double		x = gamma_variate(random, a);
+
+	return 100 * x / (x + gamma_variate(random, b));
 }

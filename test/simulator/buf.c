@@ -7,6 +7,8 @@
  *
  *-------------------------------------------------------------------------
  */
+#include <stdarg.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -148,4 +150,45 @@ sim_buf_json(SimBuf *buf, const char *s)
 	sim_buf_append(buf, "\"", 1);
 	sim_buf_json_chars(buf, s, strlen(s));
 	sim_buf_append(buf, "\"", 1);
+}
+
+bool
+sim_utf8_valid(const char *data, size_t len)
+{
+	const unsigned char *p = (const unsigned char *) data;
+	const unsigned char *end = p + len;
+
+	while (p < end)
+	{
+		uint64_t	word;
+		int			more;
+
+		/* Mostly it is ASCII */
+		if (end - p >= 8)
+		{
+			memcpy(&word, p, 8);
+			if ((word & UINT64_C(0x8080808080808080)) == 0)
+			{
+				p += 8;
+				continue;
+			}
+		}
+		if (*p < 0x80)
+		{
+			p++;
+			continue;
+		}
+		more = *p >= 0xF0 ? 3 : *p >= 0xE0 ? 2 : 1;
+		if (*p < 0xC2 || *p > 0xF4 || end - p <= more ||
+			(*p == 0xE0 && p[1] < 0xA0) || (*p == 0xED && p[1] > 0x9F) ||
+			(*p == 0xF0 && p[1] < 0x90) || (*p == 0xF4 && p[1] > 0x8F))
+			return false;
+		for (int i = 1; i <= more; i++)
+		{
+			if ((p[i] & 0xC0) != 0x80)
+				return false;
+		}
+		p += more + 1;
+	}
+	return true;
 }

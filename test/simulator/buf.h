@@ -13,7 +13,7 @@
 #ifndef SIM_BUF_H
 #define SIM_BUF_H
 
-#include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 typedef struct SimBuf
@@ -39,5 +39,7 @@ extern void sim_buf_json_chars(SimBuf *buf, const char *data, size_t len);
 
 /* The same with the quotes; a NULL string is written as null */
 extern void sim_buf_json(SimBuf *buf, const char *s);
+
+extern bool sim_utf8_valid(const char *data, size_t len);
 
 #endif							/* SIM_BUF_H */

@@ -482,13 +482,17 @@ parse_body(SimRequest *req)
 	if (tokener == NULL)
 	{
 		tokener = json_tokener_new_ex(SIM_JSON_DEPTH);
-		json_tokener_set_flags(tokener, JSON_TOKENER_STRICT |
-							   JSON_TOKENER_VALIDATE_UTF8);
+		json_tokener_set_flags(tokener, JSON_TOKENER_STRICT);
 	}
 	json_tokener_reset(tokener);
 	root = json_tokener_parse_ex(tokener, req->body.data ? req->body.data : "",
 								 (int) req->body.len);
 	error = json_tokener_get_error(tokener);
+
+	/* json-c could do this too, a byte at a time */
+	if (error == json_tokener_success &&
+		!sim_utf8_valid(req->body.data, req->body.len))
+		error = json_tokener_error_parse_utf8_string;
 	if (error == json_tokener_success &&
 		json_object_is_type(root, json_type_object))
 		return root;

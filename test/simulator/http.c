@@ -34,6 +34,12 @@
 #include "sched.h"
 #include "stats.h"
 
+/*
+ * A connection's memory, for headers and pieces of the body.  libmicrohttpd
+ * clears all of it after each request.
+ */
+#define SIM_CONN_MEMORY 16384
+
 enum
 {
 	SERVICE, CONTROL, NDAEMONS
@@ -43,7 +49,7 @@ enum
 static const bool is_control[NDAEMONS] = {false, true};
 static struct MHD_Daemon *daemons[NDAEMONS];
 static int	main_epoll = -1;
-static bool work;				/* something was added or resumed */
+static bool work[NDAEMONS];		/* something was added or resumed, or came in */
 static int	open_connections;
 static unsigned connection_numbers;
 static LIST_HEAD(, SimConn) connections = LIST_HEAD_INITIALIZER(connections);
@@ -211,6 +217,7 @@ conn_open(struct MHD_Connection *mhd, bool control, void **socket_context)
 
 	conn->mhd = mhd;
 	conn->control = control;
+	conn->listener = control ? CONTROL : SERVICE;
 	conn->number = ++connection_numbers;
 	conn->fd = MHD_get_connection_info(mhd,
 									   MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
@@ -318,6 +325,8 @@ daemon_start(int which, int connection_limit)
 	}
 	d = MHD_start_daemon(flags, 0, NULL, NULL, on_request, NULL,
 						 MHD_OPTION_EXTERNAL_LOGGER, no_log, NULL,
+						 MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+						 (size_t) SIM_CONN_MEMORY,
 						 MHD_OPTION_CONNECTION_LIMIT, (unsigned) connection_limit,
 						 MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL,
 						 MHD_OPTION_NOTIFY_CONNECTION, on_connection,
@@ -332,9 +341,8 @@ daemon_start(int which, int connection_limit)
 		return NULL;
 	}
 
-	/* Events of the nested set carry no pointer: main.c then runs the daemons */
 	ev.events = EPOLLIN;
-	ev.data.ptr = NULL;
+	ev.data.ptr = &work[which];
 	if (epoll_ctl(main_epoll, EPOLL_CTL_ADD,
 				  MHD_get_daemon_info(d, MHD_DAEMON_INFO_EPOLL_FD)->epoll_fd,
 				  &ev) != 0)
@@ -375,7 +383,8 @@ sim_http_stop(void)
 			sim_http_resume(conn->request);
 		}
 	}
-	sim_http_run();
+	while (sim_http_run())
+		;
 	for (int i = 0; i < NDAEMONS; i++)
 	{
 		if (daemons[i] != NULL)
@@ -395,30 +404,46 @@ sim_http_add(int fd, const struct sockaddr *addr, socklen_t len, bool control)
 {
 	/* On failure libmicrohttpd has closed the socket */
 	MHD_add_connection(daemons[control ? CONTROL : SERVICE], fd, addr, len);
-	work = true;
-}
-
-void
-sim_http_run(void)
-{
-	work = false;
-	for (int i = 0; i < NDAEMONS; i++)
-		MHD_run(daemons[i]);
+	work[control ? CONTROL : SERVICE] = true;
 }
 
 bool
-sim_http_pending(void)
+sim_http_event(void *ptr)
 {
-	if (work)
-		return true;
 	for (int i = 0; i < NDAEMONS; i++)
 	{
-		MHD_UNSIGNED_LONG_LONG ms;
-
-		if (MHD_get_timeout(daemons[i], &ms) == MHD_YES && ms == 0)
-			return true;
+		if (ptr == &work[i])
+			return work[i] = true;
 	}
 	return false;
+}
+
+/* Sets work[] for those that have more to do without a new event */
+static void
+look_for_work(int i)
+{
+	MHD_UNSIGNED_LONG_LONG ms;
+
+	if (MHD_get_timeout(daemons[i], &ms) == MHD_YES && ms == 0)
+		work[i] = true;
+}
+
+bool
+sim_http_run(void)
+{
+	bool		more = false;
+
+	for (int i = 0; i < NDAEMONS; i++)
+	{
+		if (work[i])
+		{
+			work[i] = false;
+			MHD_run(daemons[i]);
+			look_for_work(i);
+		}
+		more |= work[i];
+	}
+	return more;
 }
 
 /* The client is gone, as far as the simulated server wants to know */
@@ -481,7 +506,7 @@ sim_http_resume(SimRequest *req)
 		return;
 	req->suspended = false;
 	MHD_resume_connection(req->mhd);
-	work = true;
+	work[req->conn->listener] = true;
 }
 
 void

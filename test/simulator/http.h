@@ -36,11 +36,14 @@ extern void sim_http_stop(void);
 extern void sim_http_add(int fd, const struct sockaddr *addr, socklen_t len,
 						 bool control);
 
-/* Lets libmicrohttpd do all it can without waiting */
-extern void sim_http_run(void);
+/* True when "ptr" of an event stands for libmicrohttpd */
+extern bool sim_http_event(void *ptr);
 
-/* True when sim_http_run has something to do without a new event */
-extern bool sim_http_pending(void);
+/*
+ * Lets libmicrohttpd do what there is.  True when there is more, so that it
+ * must be called again before any wait.
+ */
+extern bool sim_http_run(void);
 
 /* An edge of EPOLLRDHUP or EPOLLHUP was seen on the connection */
 extern void sim_http_hup(SimConn *conn);

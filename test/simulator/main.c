@@ -94,9 +94,9 @@ follow_parent(pid_t parent)
 }
 
 static int
-wait_events(struct epoll_event *events)
+wait_events(struct epoll_event *events, bool pending)
 {
-	int64_t		us = sim_http_pending() ? 0 : sim_timer_wait();
+	int64_t		us = pending ? 0 : sim_timer_wait();
 	struct timespec timeout = {us / 1000000, us % 1000000 * 1000};
 	int			n;
 
@@ -112,11 +112,11 @@ static void
 run(void)
 {
 	struct epoll_event events[SIM_EVENTS];
+	bool		pending = false;
 
 	for (;;)
 	{
-		int			n = wait_events(events);
-		bool		daemon = false;
+		int			n = wait_events(events, pending);
 
 		sim_now_update();
 		if (n < 0 && errno != EINTR)
@@ -135,14 +135,11 @@ run(void)
 
 			if (ptr == &signal_fd)
 				return;
-			if (ptr == NULL)
-				daemon = true;
-			else if (!sim_listen_event(ptr))
+			if (!sim_http_event(ptr) && !sim_listen_event(ptr))
 				sim_http_hup(ptr);
 		}
 		sim_timer_run();
-		if (daemon || sim_http_pending())
-			sim_http_run();
+		pending = sim_http_run();
 	}
 }
 

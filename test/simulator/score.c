@@ -27,6 +27,8 @@
 #define SIM_MAX_TERMS 256		/* of a query; more are not looked at */
 #define SIM_TERM_SLOTS 1024		/* a power of two, well over the terms */
 #define SIM_STEM_LEN 6
+#define SIM_STOP_SLOTS 512		/* about four times the stop words */
+#define SIM_STOP_LEN 7			/* of the longest one */
 
 typedef struct TermTable
 {
@@ -136,10 +138,58 @@ sim_score_split(const char *prompt, size_t len, SimPair *pair)
 	pair->doc_len = prompt + len - rest;
 }
 
-static inline bool
-is_letter(unsigned char c)
+/* Lower case of the bytes that words have, 0 for the others */
+static unsigned char lower[256];
+
+/* Hashes of the stop words, open-addressed; 0: free */
+static uint32_t stop_hashes[SIM_STOP_SLOTS];
+
+static inline uint32_t
+hash_word(const char *w, size_t len)
 {
-	return c >= 0x80 || isalnum(c);
+	uint32_t	h = 2166136261u;
+
+	for (size_t i = 0; i < len; i++)
+		h = (h ^ (unsigned char) w[i]) * 16777619u;
+	return h ? h : 1;
+}
+
+static bool
+is_stop_hash(uint32_t hash)
+{
+	unsigned	i = hash % SIM_STOP_SLOTS;
+
+	while (stop_hashes[i] != 0)
+	{
+		if (stop_hashes[i] == hash)
+			return true;
+		i = (i + 1) % SIM_STOP_SLOTS;
+	}
+	return false;
+}
+
+static void
+make_tables(void)
+{
+	for (int c = 0; c < 256; c++)
+		lower[c] = c >= 'A' && c <= 'Z' ? c + 32 :
+			c >= 0x80 || isalnum(c) ? c : 0;
+	for (size_t i = 0; i < sizeof(stop_words) / sizeof(stop_words[0]); i++)
+	{
+		uint32_t	h = hash_word(stop_words[i], strlen(stop_words[i]));
+		unsigned	slot = h % SIM_STOP_SLOTS;
+
+		while (stop_hashes[slot] != 0)
+			slot = (slot + 1) % SIM_STOP_SLOTS;
+		stop_hashes[slot] = h;
+	}
+}
+
+/* Scripts without spaces (kana to Hangul), by a character's first byte */
+static inline bool
+is_lone(char c)
+{
+	return (unsigned char) c >= 0xE3 && (unsigned char) c <= 0xED;
 }
 
 int
@@ -148,23 +198,19 @@ sim_score_word(const char **pos, const char *end, const char **word,
 {
 	const char *p = *pos;
 
-	while (p < end && !is_letter(*p))
+	if (lower['a'] == 0)
+		make_tables();
+	while (p < end && lower[(unsigned char) *p] == 0)
 		p++;
 	if (p == end)
 		return 0;
 	*word = p;
-
-	/* Scripts without spaces (kana to Hangul): a character is a word */
-	if ((unsigned char) *p >= 0xE3 && (unsigned char) *p <= 0xED &&
-		end - p >= 3)
-		p += 3;
+	if (is_lone(*p))
+		p += end - p >= 3 ? 3 : end - p;
 	else
 	{
-		while (p < end && is_letter(*p) &&
-			   !((unsigned char) *p >= 0xE3 && (unsigned char) *p <= 0xED))
+		while (p < end && lower[(unsigned char) *p] != 0 && !is_lone(*p))
 			p++;
-		if (p == *word)
-			p++;				/* a broken character at the end */
 	}
 	*len = p - *word;
 	*pos = p;
@@ -173,50 +219,27 @@ sim_score_word(const char **pos, const char *end, const char **word,
 
 /* Drops one of the usual endings, if enough is left of the word */
 static size_t
-stem(char *w, size_t len)
+stem(const char *w, size_t len)
 {
-	static const char *const endings[] = {"ing", "ed", "es", "ly", "s"};
+	size_t		n = 0;
 
-	for (size_t i = 0; i < sizeof(endings) / sizeof(endings[0]); i++)
+	if (len >= 4)
 	{
-		size_t		n = strlen(endings[i]);
+		char		last = w[len - 1];
+		char		before = w[len - 2];
 
-		if (len >= n + 3 && memcmp(w + len - n, endings[i], n) == 0)
-		{
-			len -= n;
-			if (n == 3 && w[len - 1] == w[len - 2])
-				len--;			/* running: run */
-			break;
-		}
+		if (last == 's')
+			n = before == 'e' && len >= 5 ? 2 : 1;
+		else if (len >= 5 && ((last == 'd' && before == 'e') ||
+							  (last == 'y' && before == 'l')))
+			n = 2;
+		else if (len >= 6 && last == 'g' && before == 'n' && w[len - 3] == 'i')
+			n = w[len - 4] == w[len - 5] ? 4 : 3;	/* running: run */
 	}
+	len -= n;
 	if (len > 3 && w[len - 1] == 'e')
 		len--;
 	return len > SIM_STEM_LEN ? SIM_STEM_LEN : len;
-}
-
-static bool
-is_stop_word(const char *w, size_t len)
-{
-	size_t		low = 0;
-	size_t		high = sizeof(stop_words) / sizeof(stop_words[0]);
-
-	if (len > 7)
-		return false;
-	while (low < high)
-	{
-		size_t		mid = (low + high) / 2;
-		int			c = strncmp(w, stop_words[mid], len);
-
-		if (c == 0 && stop_words[mid][len] != '\0')
-			c = -1;
-		if (c == 0)
-			return true;
-		if (c < 0)
-			high = mid;
-		else
-			low = mid + 1;
-	}
-	return false;
 }
 
 /* The next word's hash, 0 at the end of the text; *letters is its length */
@@ -229,7 +252,6 @@ next_term(const char **pos, const char *end, size_t *letters)
 	while (sim_score_word(pos, end, &word, &len))
 	{
 		char		low[32];
-		uint32_t	h = 2166136261u;
 
 		if (len < 2)
 			continue;
@@ -237,17 +259,10 @@ next_term(const char **pos, const char *end, size_t *letters)
 		if (len > sizeof(low))
 			len = sizeof(low);
 		for (size_t i = 0; i < len; i++)
-		{
-			unsigned char c = word[i];
-
-			low[i] = c >= 'A' && c <= 'Z' ? c + 32 : c;
-		}
-		if (is_stop_word(low, len))
+			low[i] = lower[(unsigned char) word[i]];
+		if (len <= SIM_STOP_LEN && is_stop_hash(hash_word(low, len)))
 			continue;
-		len = stem(low, len);
-		for (size_t i = 0; i < len; i++)
-			h = (h ^ (unsigned char) low[i]) * 16777619u;
-		return h ? h : 1;
+		return hash_word(low, stem(low, len));
 	}
 	return 0;
 }

@@ -3,7 +3,7 @@
  * score.h
  *		How relevant a document is to a query, by the words they share.
  *
- * Pure: no globals, no I/O.
+ * Pure: no state but tables, no I/O.
  *
  * Copyright (c) 2026, the retrostar authors
  *

@@ -93,6 +93,7 @@ typedef struct SimConn
 	int			fd;
 	bool		hup;			/* the client has closed, or half-closed */
 	bool		control;		/* by the control port, or began with /sim/ */
+	int			listener;		/* http.c's daemon that has it */
 	unsigned	number;			/* since the start, from 1 */
 	int			requests;		/* that came in by it */
 	char		peer[48];

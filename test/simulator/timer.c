@@ -4,8 +4,7 @@
  *		A heap of timers on the monotonic clock.
  *
  * Timers that are due within SIM_TIMER_SLACK are called together, a little
- * early: each resumed connection costs libmicrohttpd a walk over all suspended
- * ones, once a turn, so thousands of requests must not end one a turn.
+ * early, to save turns of the event loop.
  *
  * Copyright (c) 2026, the retrostar authors
  *
@@ -17,8 +16,8 @@
 #include "buf.h"
 #include "timer.h"
 
-/* Microseconds; a service time of a real server is at least 1,000 times this */
-#define SIM_TIMER_SLACK 250
+/* Microseconds */
+#define SIM_TIMER_SLACK 100
 
 static SimTimer **heap;
 static size_t heap_len;

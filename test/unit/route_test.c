@@ -282,8 +282,8 @@ test_limit(void)
 	CASE("pressure: 0.7, then a sixteenth in each window, up to the ceiling");
 	setup(1, 160, 2);
 	window(200 * MS);
-	send_to(0, 0);
-	finish(0, RSTAR_OUTCOME_TIMEOUT);
+	send_to(3000, 0);
+	finish(3000, RSTAR_OUTCOME_TIMEOUT);
 	CHECK_INT(state(0).limit, 112);
 	window(200 * MS);
 	CHECK_INT(state(0).limit, 119);
@@ -315,13 +315,14 @@ test_limit(void)
 	CASE("a server that refuses everything says nothing about its limit");
 	setup(1, 256, 2);
 	window(200 * MS);
-	for (int i = 0; i < 100; i++)
+	for (int i = 3000; i < 3100; i++)
 	{
 		send_to(i, 0);
 		finish_status(i, 503, -1);
 		now += 1 * S;
 	}
 	CHECK_INT(state(0).limit, 4);
+	now += 2 * S;
 	for (int i = 0; i < 5; i++)
 		window(200 * MS);
 	CHECK(state(0).limit >= 179);
@@ -590,10 +591,9 @@ test_transport(void)
 	{
 		CHECK(send(0) >= 0);
 		CHECK_INT(finish(0, RSTAR_OUTCOME_TRANSPORT), RSTAR_VERDICT_RETRY);
-		if (i >= 4)
-			CHECK(samples[0].not_before > now);
 		now = samples[0].not_before;
 	}
+	CHECK(now > 1003 * S);
 
 	CASE("transport: one request finds the third endpoint when two are down");
 	for (int up = 0; up < 3; up++)
@@ -1152,4 +1152,440 @@ test_update(void)
 	CHECK(!rstar_route_update(route, urls, 0, &config, now, map));
 	CHECK_INT(state(0).in_flight, 1);
 	CHECK_INT(state(0).limit, 64);
+}
+
+/* A server of the simulation */
+typedef enum Mode
+{
+	SERVES,
+	REFUSES_CONNECTIONS,
+	LOADING						/* 503 for everything, /health too */
+} Mode;
+
+typedef struct Server
+{
+	Mode		mode;
+	int			slots;			/* more than that in work: 503 */
+	int64_t		latency;
+	int			working;
+	long		sent;
+	long		answered;
+	long		refused;
+} Server;
+
+static Server servers[4];
+static int	nservers;
+static int64_t ends[MAX_SAMPLES];	/* of the attempt, when in flight */
+static bool accepted[MAX_SAMPLES];	/* the server works on it */
+static long failed;
+
+static void
+start_servers(int n, int slots, int64_t latency)
+{
+	nservers = n;
+	failed = 0;
+	memset(servers, 0, sizeof(servers));
+	memset(accepted, 0, sizeof(accepted));
+	for (int i = 0; i < n; i++)
+	{
+		servers[i].slots = slots;
+		servers[i].latency = latency;
+	}
+}
+
+static void
+sim_send(int i)
+{
+	int			endpoint = send(i);
+	Server	   *server = &servers[endpoint];
+
+	if (endpoint < 0)
+		return;
+	server->sent++;
+	accepted[i] = server->mode == SERVES && server->working < server->slots;
+	server->working += accepted[i];
+	ends[i] = now + (accepted[i] ? server->latency : 1 * MS);
+}
+
+static void
+sim_end(int i)
+{
+	Server	   *server = &servers[samples[i].endpoint];
+	RstarVerdict verdict;
+
+	if (accepted[i])
+		server->working--;
+	if (server->mode == REFUSES_CONNECTIONS)
+		verdict = finish(i, RSTAR_OUTCOME_TRANSPORT);
+	else if (accepted[i])
+	{
+		verdict = finish(i, RSTAR_OUTCOME_ANSWER);
+		server->answered++;
+	}
+	else
+	{
+		verdict = finish_status(i, 503, -1);
+		server->refused++;
+	}
+	failed += verdict == RSTAR_VERDICT_FAIL;
+	if (verdict != RSTAR_VERDICT_RETRY)
+	{
+		/* the next of the queue takes its place */
+		uint32_t	request = samples[i].request + MAX_SAMPLES;
+
+		memset(&samples[i], 0, sizeof(samples[i]));
+		samples[i].request = request;
+		samples[i].mapping = 1;
+		samples[i].affinity = any() % 16;
+		samples[i].endpoint = samples[i].last_endpoint = -1;
+	}
+}
+
+/* Runs "n" samples at a time for so long */
+static void
+run(int n, int64_t duration)
+{
+	int64_t		until = now + duration;
+
+	for (; now < until; now += 2 * MS)
+	{
+		int			endpoint;
+		int64_t		wake;
+
+		for (int i = 0; i < n; i++)
+		{
+			if (samples[i].endpoint >= 0 && (ends[i] <= now || (accepted[i] &&
+																servers[samples[i].endpoint].mode == REFUSES_CONNECTIONS)))
+				sim_end(i);
+		}
+		while ((endpoint = rstar_route_probe(route, now, &wake)) >= 0)
+			rstar_route_probed(route, endpoint, servers[endpoint].mode == SERVES, now);
+		for (int i = 0; i < n && rstar_route_capacity(route, 1, now) > 0; i++)
+		{
+			if (samples[i].endpoint < 0 && samples[i].not_before <= now)
+				sim_send(i);
+		}
+	}
+}
+
+static long
+answers(void)
+{
+	long		sum = 0;
+
+	for (int i = 0; i < nservers; i++)
+		sum += servers[i].answered;
+	return sum;
+}
+
+static long
+requests(void)
+{
+	long		sum = 0;
+
+	for (int i = 0; i < nservers; i++)
+		sum += servers[i].sent;
+	return sum;
+}
+
+static void
+test_simulations(void)
+{
+	long		before;
+	long		rate;
+
+	CASE("simulation: two servers fail and return; full rate within 10 s");
+	setup(2, 256, 2);
+	start_servers(2, 10000, 200 * MS);
+	run(1000, 2 * S);
+	before = answers();
+	run(1000, 2 * S);
+	rate = answers() - before;
+	CHECK(rate >= 4900);
+	servers[0].mode = servers[1].mode = REFUSES_CONNECTIONS;
+	before = requests();
+	run(1000, 60 * S);
+	CHECK(requests() - before < 3000);
+	CHECK_INT(failed, 0);
+	servers[0].mode = servers[1].mode = SERVES;
+	run(1000, 8 * S);
+	before = answers();
+	run(1000, 2 * S);
+	CHECK(answers() - before >= rate * 98 / 100);
+	CHECK_INT(failed, 0);
+
+	CASE("simulation: one of three is down");
+	setup(3, 64, 2);
+	start_servers(3, 10000, 200 * MS);
+	servers[1].mode = REFUSES_CONNECTIONS;
+	run(500, 30 * S);
+	CHECK(servers[1].sent < 100);
+	CHECK(answers() > 18000);
+	CHECK_INT(failed, 0);
+	servers[1].mode = SERVES;
+	run(500, 6 * S);
+	before = servers[1].answered;
+	run(500, 2 * S);
+	CHECK(servers[1].answered - before >= 600);
+
+	CASE("simulation: loading for a minute is no flood, then full rate within 10 s");
+	setup(1, 256, 2);
+	start_servers(1, 10000, 200 * MS);
+	servers[0].mode = LOADING;
+	run(2000, 60 * S);
+	CHECK(servers[0].sent < 800);
+	servers[0].mode = SERVES;
+	run(2000, 8 * S);
+	before = answers();
+	run(2000, 2 * S);
+	CHECK(answers() - before >= 1750);
+	CHECK_INT(failed, 0);
+
+	CASE("simulation: a server that takes 100 is found, and not flooded");
+	setup(1, 0, 2);
+	start_servers(1, 100, 1 * S);
+	run(2000, 60 * S);
+	before = answers();
+	servers[0].refused = 0;
+	run(2000, 60 * S);
+	CHECK(answers() - before >= 5000);
+	CHECK(servers[0].refused <= answers() - before);
+	CHECK(state(0).limit >= 60 && state(0).limit <= 200);
+	CHECK_INT(failed, 0);
+
+	CASE("simulation: a server that takes 100 of 800, told so");
+	setup(1, 800, 2);
+	start_servers(1, 100, 1 * S);
+	run(2000, 60 * S);
+	CHECK(servers[0].refused < 6000);
+	CHECK(answers() >= 5000);
+	CHECK_INT(failed, 0);
+
+	CASE("simulation: a server without a stated limit is filled");
+	setup(1, 0, 2);
+	start_servers(1, 10000, 200 * MS);
+	run(2000, 2 * S);
+	before = answers();
+	run(2000, 1 * S);
+	CHECK(answers() - before >= 5000);
+}
+
+/* What a sample has gone through, for the bounds */
+typedef struct Life
+{
+	int			attempts;		/* ends that use up an attempt */
+	int			refusals;
+	int			endpoint;
+} Life;
+
+#define LIVES 64
+
+static RstarOutcome
+random_outcome(int weather)
+{
+	static const int statuses[] = {
+		400, 401, 403, 404, 408, 413, 422, 429, 500, 501, 502, 503, 504, 302, 204
+	};
+	RstarOutcome outcome = {.kind = RSTAR_OUTCOME_ANSWER,.retry_after = -1};
+
+	if ((int) (any() % 100) < weather)
+		return outcome;
+	outcome.kind = (RstarOutcomeKind) (any() % 6);
+	outcome.status = statuses[any() % 15];
+	outcome.retry_after = (int) (any() % 4) - 1;
+	outcome.unknown_model = outcome.status == 404 && any() % 2;
+	outcome.quota = outcome.kind == RSTAR_OUTCOME_STATUS && outcome.status == 429 &&
+		any() % 8 == 0;
+	return outcome;
+}
+
+static void
+check_life(int i, Life *life, const RstarOutcome *outcome, RstarVerdict verdict,
+		   int n, int retries)
+{
+	int			status = outcome->kind == RSTAR_OUTCOME_STATUS ? outcome->status : 0;
+	bool		refusal = status == 401 || status == 403 || (status != 0 && outcome->unknown_model);
+	bool		pushed = (status == 408 || status == 429 || status == 503) && !outcome->quota;
+
+	CHECK_INT(samples[i].endpoint, -1);
+	if (outcome->kind == RSTAR_OUTCOME_ANSWER)
+		CHECK_INT(verdict, RSTAR_VERDICT_DONE);
+	else if (pushed)
+	{
+		CHECK_INT(verdict, RSTAR_VERDICT_RETRY);
+		CHECK(samples[i].not_before >= now + 250 * MS);
+		CHECK(samples[i].not_before <= now + 10 * S);
+	}
+	else if (outcome->kind == RSTAR_OUTCOME_CANCELLED || outcome->quota ||
+			 (status >= 300 && status < 500 && !refusal))
+		CHECK_INT(verdict, RSTAR_VERDICT_FAIL);
+	else if (refusal)
+		CHECK(verdict == RSTAR_VERDICT_FAIL || ++life->refusals < n);
+	else if (outcome->kind != RSTAR_OUTCOME_TRANSPORT)
+	{
+		life->attempts++;
+		CHECK(life->attempts <= retries + 1);
+		/* counted transport errors share the budget */
+		if (life->attempts > retries)
+			CHECK_INT(verdict, RSTAR_VERDICT_FAIL);
+	}
+	if (verdict == RSTAR_VERDICT_RETRY)
+	{
+		CHECK(samples[i].not_before >= now);
+		CHECK(samples[i].failures <= (retries > 0 ? retries : 1));
+	}
+}
+
+/* Returns false at the first violation: one report is enough */
+static bool
+random_walk(int steps)
+{
+	int			n = 1 + (int) (any() % 4);
+	int			max = any() % 2 ? 0 : 1 + (int) (any() % 40);
+	int			retries = (int) (any() % 4);
+	int			weather = (int) (any() % 100);
+	int			in_flight[4] = {0};
+	Life		lives[LIVES];
+	int64_t		wake;
+
+	setup(n, max, retries);
+	memset(lives, 0, sizeof(lives));
+	for (int i = 0; i < LIVES; i++)
+		samples[i].affinity = any() % 4;
+	for (int step = 0; step < steps && !check_broken; step++)
+	{
+		int			i = (int) (any() % LIVES);
+
+		now += (int64_t) (any() % 3 ? any() % (10 * MS) : any() % (2 * S));
+		if (samples[i].endpoint >= 0)
+		{
+			RstarOutcome outcome = random_outcome(weather);
+			RstarVerdict verdict;
+
+			in_flight[samples[i].endpoint]--;
+			verdict = rstar_route_finished(route, &samples[i], &outcome, now);
+			check_life(i, &lives[i], &outcome, verdict, n, retries);
+			if (verdict != RSTAR_VERDICT_RETRY)
+			{
+				uint64_t	affinity = samples[i].affinity;
+
+				memset(&samples[i], 0, sizeof(samples[i]));
+				memset(&lives[i], 0, sizeof(lives[i]));
+				samples[i].affinity = affinity;
+				samples[i].request = (uint32_t) any();
+				samples[i].mapping = (uint32_t) (any() % 3);
+				samples[i].endpoint = samples[i].last_endpoint = -1;
+			}
+		}
+		else
+		{
+			int			chosen = rstar_route_choose(route, &samples[i], now, &wake);
+			bool		hope = wake != INT64_MAX;
+
+			CHECK(chosen >= -1 && chosen < n);
+			if (chosen >= 0)
+			{
+				RstarEndpointState before = state(chosen);
+
+				CHECK(samples[i].not_before <= now);
+				CHECK(before.in_flight < before.limit);
+				CHECK(strcmp(before.state, "closed") == 0 ||
+					  strcmp(before.state, "misconfigured") == 0);
+				rstar_route_sent(route, &samples[i], chosen, now);
+				in_flight[chosen]++;
+			}
+			else
+			{
+				CHECK(wake > now);
+				/* else something must be on its way */
+				for (int e = 0; e < n; e++)
+					hope = hope || in_flight[e] > 0 || strcmp(state(e).state, "open") == 0 ||
+						strcmp(state(e).state, "half-open") == 0;
+				CHECK(hope);
+			}
+		}
+		while ((i = rstar_route_probe(route, now, &wake)) >= 0)
+		{
+			CHECK_STR(state(i).state, "half-open");
+			if (any() % 4)
+				rstar_route_probed(route, i, any() % 2, now);
+		}
+		CHECK(wake > now);
+		for (int e = 0; e < n; e++)
+		{
+			RstarEndpointState s = state(e);
+
+			CHECK_INT(s.in_flight, in_flight[e]);
+			CHECK(s.limit >= 1 && s.limit <= (max > 0 ? max : 1024));
+			CHECK(s.answered + s.failed + s.in_flight <= s.sent);
+		}
+		CHECK(rstar_route_capacity(route, 1, now) >= 0);
+		(void) rstar_route_unavailable(route, now, 60 * S);
+	}
+	return !check_broken;
+}
+
+static void
+test_random(void)
+{
+	for (int i = 0; i < 200; i++)
+	{
+		char		name[64];
+
+		snprintf(name, sizeof(name), "random walk %d", i);
+		CASE(name);
+		if (!random_walk(2000))
+			break;
+	}
+}
+
+static int
+bench(void)
+{
+	for (int n = 1; n <= 8; n *= 2)
+	{
+		struct timespec start;
+		struct timespec end;
+		int			times = 1000000;
+
+		setup(n, 256, 2);
+		for (int i = 0; i < 100 * n; i++)
+			(void) send(i);
+		clock_gettime(CLOCK_MONOTONIC, &start);
+		for (int i = 0; i < times; i++)
+		{
+			int			s = 1000 + i % 64;
+
+			samples[s].affinity = (uint64_t) i;
+			now += 10;
+			(void) send(s);
+			finish(s, RSTAR_OUTCOME_ANSWER);
+		}
+		clock_gettime(CLOCK_MONOTONIC, &end);
+		printf("%d endpoints, a sample chosen, sent and finished: %.0f ns\n", n,
+			   ((double) (end.tv_sec - start.tv_sec) * 1e9 +
+				(double) (end.tv_nsec - start.tv_nsec)) / times);
+	}
+	rstar_route_free(route);
+	return 0;
+}
+
+int
+main(int argc, char **argv)
+{
+	if (argc > 1 && strcmp(argv[1], "bench") == 0)
+		return bench();
+	test_choice();
+	test_limit();
+	test_classes();
+	test_pushback();
+	test_transport();
+	test_breaker();
+	test_misconfigured();
+	test_unavailable();
+	test_update();
+	test_simulations();
+	test_random();
+	rstar_route_free(route);
+	return check_end("route_test");
 }

@@ -1,0 +1,205 @@
+# What the TAP tests share: a node with retrostar, and the simulator.
+#
+# Every node has its own directory and Unix socket, every simulator a port of
+# its own; both end with the test.  Nothing sleeps: tests wait for conditions.
+package RetroTest;
+
+use strict;
+use warnings;
+
+use Cwd qw(abs_path);
+use Exporter 'import';
+use File::Basename qw(dirname);
+use File::Temp qw(tempdir);
+use HTTP::Tiny;
+use IPC::Run ();
+use JSON::PP ();
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Time::HiRes ();
+
+our @EXPORT = qw(new_node start_simulator create_server queue wait_idle wait_until
+  sqlstate ask_background finish_background);
+
+my $simulator = $ENV{RETROSTAR_SIMULATOR}
+  // abs_path(dirname(__FILE__) . '/../simulator') . '/simulator';
+
+# A started node with the extension in database postgres.  %params: conf =>
+# lines for postgresql.conf, encoding => of the cluster, extension => 0.
+sub new_node
+{
+	my ($name, %params) = @_;
+	my $node = PostgreSQL::Test::Cluster->new($name);
+	my $encoding = $params{encoding} // 'UTF8';
+
+	$node->init(extra => [ '--no-locale', '--encoding', $encoding ],
+		allows_streaming => $params{allows_streaming} // 0);
+	$node->append_conf('postgresql.conf', "shared_preload_libraries = 'retrostar'\n")
+	  unless defined $params{preload} && !$params{preload};
+	$node->append_conf('postgresql.conf', $params{conf}) if defined $params{conf};
+	$node->start;
+	$node->safe_psql('postgres', 'CREATE EXTENSION retrostar')
+	  unless defined $params{extension} && !$params{extension};
+	return $node;
+}
+
+# Starts a simulator with these options; returns an object with url and the
+# methods of RetroTest::Simulator below.
+sub start_simulator
+{
+	my (@options) = @_;
+	my $dir = tempdir(CLEANUP => 1);
+	my $port_file = "$dir/port";
+	my $log = "$PostgreSQL::Test::Utils::log_path/simulator_" . $$ . '_' . int(rand(1e9)) . '.log';
+	my $harness = IPC::Run::start(
+		[ $simulator, '--port', '0', '--port-file', $port_file, '--die-with-parent', @options ],
+		'<', \undef, '>', $log, '2>&1');
+	my $self = bless { harness => $harness, port_file => $port_file, dir => $dir,
+		http => HTTP::Tiny->new(timeout => 60) }, 'RetroTest::Simulator';
+
+	wait_until('the simulator listens', sub { -s $port_file });
+	open(my $fh, '<', $port_file) or die "could not read $port_file: $!";
+	my $line = <$fh>;
+	close($fh);
+	($self->{port}) = $line =~ /^(\d+)/ or die "no port in \"$line\"";
+	$self->{url} = "http://127.0.0.1:$self->{port}";
+	return $self;
+}
+
+# CREATE SERVER for a simulator (or a URL); %options become server options.
+sub create_server
+{
+	my ($node, $db, $name, $target, %options) = @_;
+	my $url = ref $target ? $target->{url} : $target;
+	my %all = (url => $url, model => 'm', %options);
+	my $list = join(', ', map { (my $v = $all{$_}) =~ s/'/''/g; "$_ '$v'" } sort keys %all);
+
+	$node->safe_psql($db, "CREATE SERVER $name FOREIGN DATA WRAPPER retrostar OPTIONS ($list)");
+	return;
+}
+
+# One column of retrostar.stat_queue
+sub queue
+{
+	my ($node, $column, $db) = @_;
+	return $node->safe_psql($db // 'postgres', "SELECT $column FROM retrostar.stat_queue");
+}
+
+# Waits until nothing is in work and everything that can be is stored
+sub wait_idle
+{
+	my ($node, $db) = @_;
+	$node->poll_query_until($db // 'postgres',
+		'SELECT pairs = 0 AND waiters = 0 FROM retrostar.stat_queue')
+	  or die 'the queue does not become empty';
+	return;
+}
+
+# Waits for a condition; a test that waits in vain dies after a long while.
+sub wait_until
+{
+	my ($what, $condition) = @_;
+	my $end = time + 180;
+
+	until ($condition->())
+	{
+		die "waited in vain until $what" if time > $end;
+		Time::HiRes::usleep(10_000);
+	}
+	return;
+}
+
+# SQLSTATE of a statement, '00000' when it works
+sub sqlstate
+{
+	my ($node, $db, $sql, %params) = @_;
+	my ($ret, $stdout, $stderr) = $node->psql($db, $sql,
+		extra_params => [ '-v', 'VERBOSITY=verbose' ], %params);
+
+	return '00000' if $ret == 0;
+	return $stderr =~ /(?:ERROR|FATAL): +([0-9A-Z]{5}):/ ? $1 : "no SQLSTATE in: $stderr";
+}
+
+# Runs SQL in a session of its own, in the background.
+sub ask_background
+{
+	my ($node, $db, $sql) = @_;
+	my $out = '';
+	my $err = '';
+	my $harness = IPC::Run::start(
+		[ 'psql', '-XAtq', '-v', 'VERBOSITY=verbose', '-d', $node->connstr($db), '-c', $sql ],
+		'<', \undef, '>', \$out, '2>', \$err);
+
+	return { harness => $harness, out => \$out, err => \$err };
+}
+
+# Its output, trimmed, and what went to standard error
+sub finish_background
+{
+	my ($background) = @_;
+
+	$background->{harness}->finish;
+	(my $out = ${ $background->{out} }) =~ s/\s+\z//;
+	return wantarray ? ($out, ${ $background->{err} }) : $out;
+}
+
+package RetroTest::Simulator;
+
+use Test::More;
+
+sub _call
+{
+	my ($self, $method, $path, $body) = @_;
+	my $answer = $self->{http}->request($method, "$self->{url}$path",
+		defined $body ? { content => $body } : {});
+
+	return $answer;
+}
+
+sub _json
+{
+	my ($self, $path) = @_;
+	return JSON::PP::decode_json($self->_call('GET', $path)->{content});
+}
+
+# Changes settings or failures: see test/simulator/README.md
+sub control
+{
+	my ($self, $settings) = @_;
+	my $answer = $self->_call('POST', '/sim/control', JSON::PP::encode_json($settings));
+
+	die "simulator: $answer->{status} $answer->{content}" unless $answer->{success};
+	return;
+}
+
+sub stats { my ($self) = @_; return $self->_json('/sim/stats'); }
+sub log { my ($self, $n) = @_; return $self->_json('/sim/log?n=' . ($n // 1000)); }
+
+sub reset_stats { my ($self) = @_; $self->_call('POST', '/sim/stats/reset'); return; }
+sub reset { my ($self) = @_; $self->_call('POST', '/sim/reset'); return; }
+sub release { my ($self, $n) = @_; $self->_call('POST', '/sim/release' . (defined $n ? "?n=$n" : '')); return; }
+
+# Waits until a counter ("running", "chat", ...) reaches a number
+sub wait_for
+{
+	my ($self, $counter, $n) = @_;
+	my $answer = $self->_call('GET', "/sim/wait?$counter=$n&timeout_ms=60000");
+
+	die "simulator: waited in vain for $counter >= $n" unless $answer->{success};
+	return;
+}
+
+sub stop
+{
+	my ($self) = @_;
+	return unless $self->{harness};
+	$self->{harness}->signal('TERM');
+	$self->{harness}->finish;
+	$self->{harness} = undef;
+	return;
+}
+
+sub DESTROY { my ($self) = @_; local $?; eval { $self->stop }; return; }
+
+1;
