@@ -26,6 +26,7 @@
 #include "utils/memutils.h"
 
 #include "cache.h"
+#include "compat.h"
 #include "guc.h"
 #include "pair.h"
 

@@ -119,6 +119,12 @@ extern RstarPasses *rstar_passes_create(void *memory, const RstarPassesSpec *spe
  * Says what is known of a document: totals, which replace what was said
  * before.  False, and nothing is changed, when no samples could add up to
  * that.
+ *
+ * All that is known may be said at any time, and counts.  But samples change
+ * the choice of who is asked, so a query that comes again would ask for some
+ * more.  A caller that knows samples one by one can have the same choice as
+ * the first time, and ask for nothing: it says no more of a document than
+ * its first rstar_passes_target() samples, and the rest after the last round.
  */
 extern bool rstar_passes_feed(RstarPasses *passes, int doc,
 							  const RstarPassesKnown *known);

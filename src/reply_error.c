@@ -169,7 +169,9 @@ rstar_reply_retry_after(const char *value, size_t len, long long now, int max)
 
 		if (date < 0)
 			return -1;
-		/* "now" may be anything; a date has four digits for its year */
+		/* a clock before 1970 is not set; and the difference may overflow */
+		if (now < 0)
+			now = 0;
 		seconds = date > now ? date - now : 0;
 	}
 	if (max < 0)

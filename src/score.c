@@ -16,6 +16,7 @@
 #include "utils/memutils.h"
 
 #include "cache.h"
+#include "compat.h"
 #include "failure.h"
 #include "guc.h"
 #include "launch.h"

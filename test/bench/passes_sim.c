@@ -133,7 +133,7 @@ typedef struct Policy
 	double		product;		/* of the two, summed */
 } Policy;
 
-/* Some are known by their place: see below */
+/* The constants below are places in this list */
 static const Policy policies[] = {
 	{.name = "1", .passes = "1"},
 	{.name = "16", .passes = "16"},

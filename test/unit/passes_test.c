@@ -56,6 +56,7 @@ static void test_order(void);
 static void test_sizes(void);
 static void test_feed(void);
 static void test_properties(void);
+static void test_again(void);
 static int	bench(void);
 
 int
@@ -76,6 +77,7 @@ main(int argc, char **argv)
 	test_sizes();
 	test_feed();
 	test_properties();
+	test_again();
 	return check_end("passes_test");
 }
 
@@ -1006,6 +1008,44 @@ test_properties(void)
 		}
 		run_property(&query, &model, plain);
 		query_end(&query);
+	}
+}
+
+/*
+ * A query comes again when all of its samples are known, and tells of them
+ * as it did the first time
+ */
+static void
+test_again(void)
+{
+	static const char *const specs[] = {"3", "40@1,12@6", "adaptive", "members"};
+
+	CASE("the same query again asks for nothing");
+	for (int run = 0; run < 1000; run++)
+	{
+		Query		first;
+		Query		again;
+		Model		model = {.noise = 20};
+
+		query_begin(&first, specs[run % 4], MAX_DOCS, 10);
+		query_begin(&again, specs[run % 4], MAX_DOCS, 10);
+		for (int i = 0; i < MAX_DOCS; i++)
+			model.mean[i] = random_below(101);
+		while (rstar_passes_next(first.passes) > 0)
+			(void) answer(&first, &model);
+		while (rstar_passes_next(again.passes) > 0)
+			for (int i = 0; i < MAX_DOCS; i++)
+			{
+				int			target = rstar_passes_target(again.passes, i);
+
+				CHECK(target <= first.samples[i]);
+				while (again.samples[i] < target)
+					add_score(&again, i, first.scores[i][again.samples[i]]);
+			}
+		for (int i = 0; i < MAX_DOCS; i++)
+			CHECK_INT(again.samples[i], first.samples[i]);
+		query_end(&first);
+		query_end(&again);
 	}
 }
 

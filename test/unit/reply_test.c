@@ -597,7 +597,8 @@ test_retry_after(void)
 	CHECK_INT(rstar_reply_retry_after("5", 1, now, -1), 0);
 	CHECK_INT(rstar_reply_retry_after("5", 1, LLONG_MIN, INT_MAX), 5);
 	CHECK_INT(rstar_reply_retry_after("Sun, 06 Nov 1994 08:49:37 GMT", 29, LLONG_MAX, 60), 0);
-	CHECK_INT(rstar_reply_retry_after("Sun, 06 Nov 1994 08:49:37 GMT", 29, -5, INT_MAX), 784111782);
+	CHECK_INT(rstar_reply_retry_after("Sun, 06 Nov 1994 08:49:37 GMT", 29, -5, INT_MAX), 784111777);
+	CHECK_INT(rstar_reply_retry_after("Fri, 31 Dec 9999 23:59:59 GMT", 29, LLONG_MIN, INT_MAX), INT_MAX);
 }
 
 static double
