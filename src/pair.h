@@ -14,6 +14,8 @@
 
 #include "postgres.h"
 
+#include "utils/timestamp.h"
+
 #include "prompt.h"
 #include "queue.h"
 #include "score.h"

@@ -339,6 +339,7 @@ rstar_passes_create(void *memory, const RstarPassesSpec *spec, int ndocs, int to
 	for (int i = 0; i < ndocs; i++)
 		passes->ranking[i] = &passes->docs[i];
 
+	/* when all are wanted, all are members, and only their order is open */
 	if (top_n > 0)
 		passes->k = top_n;
 	else

@@ -26,7 +26,7 @@ typedef struct RstarKey
 	uint8		bytes[32];
 } RstarKey;
 
-/* How a request ended.  rstar_score_raise() turns these into errors. */
+/* How a request ended.  rstar_failure_raise() turns these into errors. */
 typedef enum RstarStatus
 {
 	RSTAR_STATUS_OK,

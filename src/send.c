@@ -3,8 +3,8 @@
  * send.c
  *		Samples in work: sent, retried, answered, failed, closed.
  *
- * Called by: worker.c.  Calls: target.c, route.c, http.c, reply.c and, for
- * what came of a sample, dispatch.c.
+ * Called by: worker.c.  Calls: target.c, route.c, http.c, outcome.c, probe.c
+ * and, for what came of a sample, dispatch.c.
  *
  * A sample that was claimed is either flying (it has a transfer) or delayed
  * (it waits for an endpoint, or for the time of its next attempt).  route.c
@@ -16,23 +16,19 @@
  */
 #include "postgres.h"
 
-#include <time.h>
-
 #include "common/hashfn.h"
 #include "miscadmin.h"
 #include "portability/instr_time.h"
 #include "utils/memutils.h"
 
 #include "guc.h"
-#include "reply.h"
+#include "outcome.h"
+#include "probe.h"
 #include "send.h"
 #include "target.h"
 
 /* Of a server that was not loaded yet, so many samples are claimed at first */
 #define FIRST_CLAIMS 16
-
-/* Longest Retry-After that is honoured, in seconds */
-#define MAX_RETRY_AFTER 60
 
 /* Copies of request bodies that are in flight, all together */
 #define MAX_BODY_BYTES (256 * 1024 * 1024)
@@ -43,16 +39,9 @@
 /* Members that a sample adds to its body: seed, rid */
 #define MAX_BODY_END 256
 
-/* What an exchange belongs to */
-typedef enum ExchangeKind
-{
-	EXCHANGE_SAMPLE,
-	EXCHANGE_PROBE
-} ExchangeKind;
-
 typedef struct Sample
 {
-	ExchangeKind kind;			/* first, see rstar_send_done() */
+	RstarExchange kind;			/* first, see rstar_send_done() */
 	dlist_node	link;			/* in target's delayed or flying */
 	dlist_node	of_request;		/* in by_slot[claim.slot] */
 	RstarClaim	claim;
@@ -63,23 +52,6 @@ typedef struct Sample
 	Size		body_bytes;		/* while flying */
 	int			unscored;		/* replies without a score so far */
 } Sample;
-
-typedef struct Probe
-{
-	ExchangeKind kind;			/* first */
-	Oid			serverid;
-	RstarChannel *channel;
-	char		url[FLEXIBLE_ARRAY_MEMBER]; /* endpoints may be renumbered */
-} Probe;
-
-/* What came of one attempt, for route.c and for the session */
-typedef struct Verdict
-{
-	RstarOutcome outcome;
-	RstarStatus status;
-	int			http_status;
-	char		detail[RSTAR_DETAIL_LEN];
-} Verdict;
 
 static MemoryContext sample_context = NULL;
 static dlist_head *by_slot = NULL;
@@ -94,8 +66,6 @@ static void reload(RstarTarget *target);
 static void renumber(RstarTarget *target, const int *map);
 static void send_delayed(RstarTarget *target, int64 now);
 static void fail_delayed(RstarTarget *target, RstarStatus status, const char *detail);
-static void probe(RstarTarget *target, int64 now);
-static void probe_done(Probe *probe, const RstarHttpReply *reply);
 static void claims_sent(RstarTarget *target, int64 now);
 static Sample *new_sample(const RstarClaim *claim, RstarTarget *target);
 static void free_sample(Sample *sample);
@@ -108,11 +78,8 @@ static uint32 seed(const RstarClaim *claim);
 static void send_check(Sample *sample);
 static void sample_done(Sample *sample, const RstarHttpReply *reply);
 static void check_done(Sample *sample, const RstarHttpReply *reply);
-static void judge(const RstarHttpReply *reply, RstarReply *parsed, Verdict *verdict);
-static void judge_status(const RstarHttpReply *reply, const RstarReply *parsed, Verdict *verdict);
 static void answered(Sample *sample, const RstarHttpReply *reply, const RstarReply *parsed);
 static void failed(Sample *sample, RstarStatus status, int http_status, const char *detail);
-static void wake_at(RstarTarget *target, int64 when);
 
 int64
 rstar_send_clock(void)
@@ -163,7 +130,7 @@ rstar_send_turn(int64 now)
 static void
 turn_target(RstarTarget *target, int64 now)
 {
-	int64		wake = PG_INT64_MAX;
+	int64		wake;
 
 	if (target->version != rstar_server_version())
 		reload(target);
@@ -172,7 +139,7 @@ turn_target(RstarTarget *target, int64 now)
 		fail_delayed(target, RSTAR_STATUS_SERVER_GONE, NULL);
 		return;
 	}
-	probe(target, now);
+	wake = rstar_probe_turn(target, now);
 	if (target->ndelayed > 0)
 		send_delayed(target, now);
 
@@ -181,15 +148,8 @@ turn_target(RstarTarget *target, int64 now)
 	if (target->silent)
 		fail_delayed(target, RSTAR_STATUS_UNAVAILABLE, target->last_error);
 	else if (target->ndelayed > 0)
-		wake_at(target, Min(target->wake, now + SILENCE_CHECK));
-	if (rstar_route_probe(target->route, now, &wake) < 0)
-		wake_at(target, wake);
-}
-
-static void
-wake_at(RstarTarget *target, int64 when)
-{
-	next_wake = Min(next_wake, when);
+		next_wake = Min(next_wake, Min(target->wake, now + SILENCE_CHECK));
+	next_wake = Min(next_wake, wake);
 }
 
 static void
@@ -222,6 +182,7 @@ renumber(RstarTarget *target, const int *map)
 				attempt->endpoint = map[attempt->endpoint];
 			if (attempt->last_endpoint >= 0)
 				attempt->last_endpoint = map[attempt->last_endpoint];
+			attempt->tried = 0;
 		}
 	}
 }
@@ -244,60 +205,6 @@ fail_delayed(RstarTarget *target, RstarStatus status, const char *detail)
 {
 	while (!dlist_is_empty(&target->delayed))
 		failed(dlist_head_element(Sample, link, &target->delayed), status, 0, detail);
-}
-
-/* An endpoint that is out of use is asked whether it is well again */
-static void
-probe(RstarTarget *target, int64 now)
-{
-	int64		wake;
-	int			endpoint;
-
-	while ((endpoint = rstar_route_probe(target->route, now, &wake)) >= 0)
-	{
-		const RstarUrl *url = &target->config->urls[endpoint];
-		Probe	   *exchange = MemoryContextAlloc(sample_context,
-												  offsetof(Probe, url) + strlen(url->text) + 1);
-		RstarHttpRequest request;
-
-		exchange->kind = EXCHANGE_PROBE;
-		exchange->serverid = target->serverid;
-		exchange->channel = rstar_target_channel(target, InvalidOid);
-		strcpy(exchange->url, url->text);
-		memset(&request, 0, sizeof(request));
-		request.url = target->health_urls[endpoint];
-		request.unix_socket = url->unix_socket;
-		request.ca_file = target->config->ca_file;
-		request.headers = exchange->channel->headers;
-		request.timeout = request.connect_timeout = target->config->connect_timeout;
-		request.owner = exchange;
-		if (request.headers == NULL || rstar_http_start(&request) == NULL)
-		{
-			rstar_target_leave_channel(exchange->channel);
-			pfree(exchange);
-			rstar_route_probed(target->route, endpoint, false, now);
-		}
-	}
-}
-
-/* Any status but 5xx is a sign of life: not every server has /health */
-static void
-probe_done(Probe *exchange, const RstarHttpReply *reply)
-{
-	RstarTarget *target = rstar_target_find(exchange->serverid);
-	bool		healthy = reply->result == RSTAR_HTTP_REPLY && reply->status < 500;
-
-	if (target != NULL && target->config != NULL)
-	{
-		for (int i = 0; i < target->config->nurls; i++)
-		{
-			if (strcmp(target->config->urls[i].text, exchange->url) == 0)
-				rstar_route_probed(target->route, i, healthy, rstar_send_clock());
-		}
-		target->wake = 0;
-	}
-	rstar_target_leave_channel(exchange->channel);
-	pfree(exchange);
 }
 
 /*
@@ -362,7 +269,7 @@ new_sample(const RstarClaim *claim, RstarTarget *target)
 {
 	Sample	   *sample = MemoryContextAllocZero(sample_context, sizeof(Sample));
 
-	sample->kind = EXCHANGE_SAMPLE;
+	sample->kind = RSTAR_EXCHANGE_SAMPLE;
 	sample->claim = *claim;
 	sample->target = target;
 	sample->attempt.affinity = claim->affinity;
@@ -566,12 +473,12 @@ rstar_send_cancel(int slot)
 void
 rstar_send_done(const RstarHttpReply *reply)
 {
-	switch (*(ExchangeKind *) reply->owner)
+	switch (*(RstarExchange *) reply->owner)
 	{
-		case EXCHANGE_PROBE:
-			probe_done(reply->owner, reply);
+		case RSTAR_EXCHANGE_PROBE:
+			rstar_probe_done(reply);
 			break;
-		case EXCHANGE_SAMPLE:
+		case RSTAR_EXCHANGE_SAMPLE:
 			sample_done(reply->owner, reply);
 			break;
 	}
@@ -582,7 +489,7 @@ sample_done(Sample *sample, const RstarHttpReply *reply)
 {
 	RstarTarget *target = sample->target;
 	RstarReply	parsed;
-	Verdict		verdict;
+	RstarJudgement verdict;
 
 	land(sample);
 	if (sample->claim.kind == RSTAR_KIND_CHECK)
@@ -590,7 +497,7 @@ sample_done(Sample *sample, const RstarHttpReply *reply)
 		check_done(sample, reply);
 		return;
 	}
-	judge(reply, &parsed, &verdict);
+	rstar_outcome_judge(reply, &parsed, &verdict);
 	switch (rstar_route_finished(target->route, &sample->attempt, &verdict.outcome,
 								 rstar_send_clock()))
 	{
@@ -598,10 +505,7 @@ sample_done(Sample *sample, const RstarHttpReply *reply)
 			answered(sample, reply, &parsed);
 			break;
 		case RSTAR_VERDICT_RETRY:
-			if (verdict.status == RSTAR_STATUS_SETUP)
-				failed(sample, verdict.status, 0, verdict.detail);
-			else
-				strlcpy(target->last_error, verdict.detail, sizeof(target->last_error));
+			strlcpy(target->last_error, verdict.detail, sizeof(target->last_error));
 			break;
 		case RSTAR_VERDICT_FAIL:
 			failed(sample, verdict.status, verdict.http_status, verdict.detail);
@@ -609,79 +513,6 @@ sample_done(Sample *sample, const RstarHttpReply *reply)
 	}
 	target->wake = 0;			/* there is room now, or one more to send */
 	rstar_reply_free(&parsed);
-}
-
-static void
-judge(const RstarHttpReply *reply, RstarReply *parsed, Verdict *verdict)
-{
-	memset(parsed, 0, sizeof(RstarReply));
-	memset(verdict, 0, sizeof(Verdict));
-	verdict->outcome.retry_after = -1;
-	verdict->http_status = reply->status;
-	strlcpy(verdict->detail, reply->error ? reply->error : "", sizeof(verdict->detail));
-	switch (reply->result)
-	{
-		case RSTAR_HTTP_TRANSPORT:
-			verdict->outcome.kind = RSTAR_OUTCOME_TRANSPORT;
-			verdict->status = RSTAR_STATUS_UNREACHABLE;
-			return;
-		case RSTAR_HTTP_TIMEOUT:
-			verdict->outcome.kind = RSTAR_OUTCOME_TIMEOUT;
-			verdict->status = RSTAR_STATUS_TIMEOUT;
-			return;
-		case RSTAR_HTTP_SETUP:
-			verdict->outcome.kind = RSTAR_OUTCOME_CANCELLED;
-			verdict->status = RSTAR_STATUS_SETUP;
-			return;
-		case RSTAR_HTTP_TOO_LARGE:
-			verdict->outcome.kind = RSTAR_OUTCOME_BAD_REPLY;
-			verdict->status = RSTAR_STATUS_BAD_REPLY;
-			return;
-		case RSTAR_HTTP_REPLY:
-			break;
-	}
-	rstar_reply_parse(parsed, reply->status, reply->body, reply->body_len, false);
-	if (parsed->message[0])
-		strlcpy(verdict->detail, parsed->message, sizeof(verdict->detail));
-	if (reply->status != 200)
-		judge_status(reply, parsed, verdict);
-	else if (parsed->status == RSTAR_REPLY_SCORE || parsed->status == RSTAR_REPLY_NO_SCORE ||
-			 parsed->status == RSTAR_REPLY_TRUNCATED)
-		verdict->outcome.kind = RSTAR_OUTCOME_ANSWER;
-	else
-	{
-		verdict->outcome.kind = RSTAR_OUTCOME_BAD_REPLY;
-		verdict->status = RSTAR_STATUS_BAD_REPLY;
-		if (parsed->status == RSTAR_REPLY_ABORTED)
-			strlcpy(verdict->detail, "the server aborted the request", sizeof(verdict->detail));
-		else if (parsed->status == RSTAR_REPLY_MALFORMED)
-			strlcpy(verdict->detail, "not a chat completion", sizeof(verdict->detail));
-	}
-}
-
-static void
-judge_status(const RstarHttpReply *reply, const RstarReply *parsed, Verdict *verdict)
-{
-	RstarOutcome *outcome = &verdict->outcome;
-
-	outcome->kind = RSTAR_OUTCOME_STATUS;
-	outcome->status = reply->status;
-	outcome->unknown_model = parsed->error == RSTAR_ERROR_MODEL;
-	outcome->quota = parsed->error == RSTAR_ERROR_QUOTA;
-	if (reply->retry_after != NULL)
-		outcome->retry_after = rstar_reply_retry_after(reply->retry_after,
-													   strlen(reply->retry_after),
-													   (long long) time(NULL), MAX_RETRY_AFTER);
-	if (reply->status == 401 || reply->status == 403)
-		verdict->status = RSTAR_STATUS_UNAUTHORIZED;
-	else if (outcome->unknown_model)
-		verdict->status = RSTAR_STATUS_UNKNOWN_MODEL;
-	else if (parsed->error == RSTAR_ERROR_TOO_LONG)
-		verdict->status = RSTAR_STATUS_TOO_LONG;
-	else if (reply->status >= 500)
-		verdict->status = RSTAR_STATUS_SERVER_ERROR;
-	else
-		verdict->status = RSTAR_STATUS_REFUSED;
 }
 
 /* A reply without a score is asked again, under another number */
@@ -725,9 +556,9 @@ check_done(Sample *sample, const RstarHttpReply *reply)
 	const RstarServer *config;
 	RstarAnswer answer;
 	RstarReply	parsed;
-	Verdict		verdict;
+	RstarJudgement verdict;
 
-	judge(reply, &parsed, &verdict);
+	rstar_outcome_judge(reply, &parsed, &verdict);
 	rstar_reply_free(&parsed);
 	if (reply->result != RSTAR_HTTP_REPLY || reply->status != 200)
 	{

@@ -4,7 +4,7 @@
  *		The shared memory of retrostar: what lies there, under which lock, and
  *		the life of a request.
  *
- * Included only by shmem.c (lay-out, links, release), queue.c (sessions),
+ * Included only by shmem.c (lay-out), request.c (life), queue.c (sessions),
  * dispatch.c (worker) and launch.c (life of the worker).
  *
  * Everything below is guarded by one LWLock, rstar_shared->lock, taken
@@ -33,7 +33,7 @@
  * "cancelled" marks a RUNNING or FAILED request that interests nobody while
  * samples are in flight: the worker closes these and calls
  * rstar_dispatch_dropped(), after which it is stored (what was paid) or freed.
- * rstar_shmem_settle() is the one place that decides on all this; whoever
+ * rstar_shmem_settle(), in request.c, is the one place that decides on all this; whoever
  * takes away a reason for a request to live calls it.
  *
  * A request is found by its key (in a hash bucket) from submission until it

@@ -302,6 +302,7 @@ CREATE USER MAPPING FOR PUBLIC SERVER gpu OPTIONS (api_key '$key');"
 	END
 
 	heading "Set-up: the extension, and a server object that says where the model is"
+	say "Who may use a server is decided by GRANT USAGE; no function takes a URL."
 	sql <<-END
 		CREATE EXTENSION retrostar;
 		CREATE SERVER gpu FOREIGN DATA WRAPPER retrostar
@@ -348,12 +349,12 @@ CREATE USER MAPPING FOR PUBLIC SERVER gpu OPTIONS (api_key '$key');"
 	say "$(printf '%s scores in %s. One after another they would have taken about %s.' "$last_sent" \
 		"$(duration "$last_ms")" "$(duration "$(awk "BEGIN { print $last_sent * $one_ms }")")")"
 
-	heading "The same once more: every score is known, in all sessions"
+	heading "The same once more: every score is known, to all sessions"
 	sql <<<"$(rerank)"
 
 	heading "A document is edited: only its score is asked for again"
 	sql <<-END
-		UPDATE doc SET body = body || ', not the connection' WHERE title LIKE 'pg_cancel_backend(%';
+		UPDATE doc SET body = body || ': stop what it is running' WHERE title LIKE 'pg_cancel_backend(%';
 
 		$(rerank 3)
 	END

@@ -134,22 +134,24 @@ setup_install()
 
 setup_as_root()
 {
-	local names="$*"
+	local name names=''
 
-	names=${names/%postgresql/postgresql postgresql-server-dev-NN}
-	names=${names/postgresql /postgresql postgresql-server-dev-NN }
+	for name; do
+		[ "$name" != postgresql ] || name='postgresql-NN postgresql-server-dev-NN'
+		names+=" $name"
+	done
 	command -v apt-get >/dev/null ||
-		setup_die "missing, and there is no apt-get to install it.  These are Debian's names: $names"
+		setup_die "missing, and there is no apt-get to install it.  These are Debian's names:$names"
 	if [ "$(id -u)" = 0 ]; then
 		setup_apt "$@"
 	elif ! command -v sudo >/dev/null; then
-		setup_die "missing: $names
+		setup_die "missing:$names
 You are not root and there is no sudo.  Have somebody who is root run: $setup_source/test/setup.sh test"
 	elif [ -t 0 ]; then
 		sudo bash "$setup_source/test/setup.sh" --apt "$@"
 	else
 		sudo -n bash "$setup_source/test/setup.sh" --apt "$@" ||
-			setup_die "could not install what is missing: $names"
+			setup_die "could not install what is missing:$names"
 	fi
 }
 
@@ -246,9 +248,11 @@ setup_work()
 # $work/source: the sources alone, without what was built in the checkout
 setup_copy()
 {
-	"${run_as[@]}" mkdir "$work/source"
-	tar -C "$setup_source" --exclude=./.git --exclude='*.o' --exclude='*.so' --exclude='*.bc' \
-		--exclude='./tmp_check*' --exclude='results' --exclude='./log' --exclude='output_iso' -cf - . |
+	"${run_as[@]}" mkdir "$work/source" || return
+	# status 1: a file changed meanwhile
+	{ tar -C "$setup_source" --exclude=./.git --exclude='*.o' --exclude='*.so' --exclude='*.bc' \
+		--exclude='./tmp_check*' --exclude=./log --exclude=results --exclude=output_iso \
+		--exclude=build -cf - . || [ $? = 1 ]; } |
 		"${run_as[@]}" tar -C "$work/source" --no-same-owner --no-same-permissions -xf - &&
 		"${run_as[@]}" chmod -R u+w "$work/source" &&
 		"${run_as[@]}" make -s -C "$work/source/test/simulator" clean >/dev/null &&

@@ -77,6 +77,12 @@ read_piece(void *cls, uint64_t pos, char *out, size_t max)
 			case SIM_END_NORMAL:
 				return MHD_CONTENT_READER_END_OF_STREAM;
 			case SIM_END_CLOSE:
+
+				/*
+				 * libmicrohttpd 0.9.75 does not close a chunked reply that
+				 * ends with an error.
+				 */
+				shutdown(req->conn->fd, SHUT_RDWR);
 				return MHD_CONTENT_READER_END_WITH_ERROR;
 			case SIM_END_RESET:
 				sim_http_reset(req->conn);

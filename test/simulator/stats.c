@@ -190,9 +190,10 @@ sim_stats_prompt(uint64_t prompt, uint64_t seed, bool seeded, int samples)
 		most_requests = seen;
 	if (prompts.slots[i].samples > most_samples)
 		most_samples = prompts.slots[i].samples;
-	if (seeded)
+	for (int n = 0; seeded && n < samples; n++)
 	{
-		size_t		j = set_slot(&seeds, sim_hash(&seed, sizeof(seed), prompt));
+		uint64_t	own = seed + n;
+		size_t		j = set_slot(&seeds, sim_hash(&own, sizeof(own), prompt));
 
 		if (++seeds.slots[j].count > 1)
 			duplicates++;

@@ -1,0 +1,97 @@
+/*-------------------------------------------------------------------------
+ *
+ * outcome.c
+ *		What the end of an exchange means: for the endpoint, for the sample,
+ *		for the session that waits.
+ *
+ * Called by: send.c.  Calls: reply.c.
+ *
+ * Copyright (c) 2026, the retrostar authors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <time.h>
+
+#include "outcome.h"
+
+/* Longest Retry-After that is honoured, in seconds */
+#define MAX_RETRY_AFTER 60
+
+static void judge_status(const RstarHttpReply *reply, const RstarReply *parsed,
+						 RstarJudgement *verdict);
+
+void
+rstar_outcome_judge(const RstarHttpReply *reply, RstarReply *parsed, RstarJudgement *verdict)
+{
+	memset(parsed, 0, sizeof(RstarReply));
+	memset(verdict, 0, sizeof(RstarJudgement));
+	verdict->outcome.retry_after = -1;
+	verdict->http_status = reply->status;
+	strlcpy(verdict->detail, reply->error ? reply->error : "", sizeof(verdict->detail));
+	switch (reply->result)
+	{
+		case RSTAR_HTTP_TRANSPORT:
+			verdict->outcome.kind = RSTAR_OUTCOME_TRANSPORT;
+			verdict->status = RSTAR_STATUS_UNREACHABLE;
+			return;
+		case RSTAR_HTTP_TIMEOUT:
+			verdict->outcome.kind = RSTAR_OUTCOME_TIMEOUT;
+			verdict->status = RSTAR_STATUS_TIMEOUT;
+			return;
+		case RSTAR_HTTP_SETUP:
+			/* Our own fault: it says nothing of the endpoint, and fails */
+			verdict->outcome.kind = RSTAR_OUTCOME_CANCELLED;
+			verdict->status = RSTAR_STATUS_SETUP;
+			return;
+		case RSTAR_HTTP_TOO_LARGE:
+			verdict->outcome.kind = RSTAR_OUTCOME_BAD_REPLY;
+			verdict->status = RSTAR_STATUS_BAD_REPLY;
+			return;
+		case RSTAR_HTTP_REPLY:
+			break;
+	}
+	rstar_reply_parse(parsed, reply->status, reply->body, reply->body_len, false);
+	if (parsed->message[0])
+		strlcpy(verdict->detail, parsed->message, sizeof(verdict->detail));
+	if (reply->status != 200)
+		judge_status(reply, parsed, verdict);
+	else if (parsed->status == RSTAR_REPLY_SCORE || parsed->status == RSTAR_REPLY_NO_SCORE ||
+			 parsed->status == RSTAR_REPLY_TRUNCATED)
+		verdict->outcome.kind = RSTAR_OUTCOME_ANSWER;
+	else
+	{
+		verdict->outcome.kind = RSTAR_OUTCOME_BAD_REPLY;
+		verdict->status = RSTAR_STATUS_BAD_REPLY;
+		if (parsed->status == RSTAR_REPLY_ABORTED)
+			strlcpy(verdict->detail, "the server aborted the request", sizeof(verdict->detail));
+		else if (parsed->status == RSTAR_REPLY_MALFORMED)
+			strlcpy(verdict->detail, "not a chat completion", sizeof(verdict->detail));
+	}
+}
+
+static void
+judge_status(const RstarHttpReply *reply, const RstarReply *parsed, RstarJudgement *verdict)
+{
+	RstarOutcome *outcome = &verdict->outcome;
+
+	outcome->kind = RSTAR_OUTCOME_STATUS;
+	outcome->status = reply->status;
+	outcome->unknown_model = parsed->error == RSTAR_ERROR_MODEL;
+	outcome->quota = parsed->error == RSTAR_ERROR_QUOTA;
+	if (reply->retry_after != NULL)
+		outcome->retry_after = rstar_reply_retry_after(reply->retry_after,
+													   strlen(reply->retry_after),
+													   (long long) time(NULL), MAX_RETRY_AFTER);
+	if (reply->status == 401 || reply->status == 403)
+		verdict->status = RSTAR_STATUS_UNAUTHORIZED;
+	else if (outcome->unknown_model)
+		verdict->status = RSTAR_STATUS_UNKNOWN_MODEL;
+	else if (parsed->error == RSTAR_ERROR_TOO_LONG)
+		verdict->status = RSTAR_STATUS_TOO_LONG;
+	else if (reply->status >= 500)
+		verdict->status = RSTAR_STATUS_SERVER_ERROR;
+	else
+		verdict->status = RSTAR_STATUS_REFUSED;
+}

@@ -1,0 +1,38 @@
+/*-------------------------------------------------------------------------
+ *
+ * outcome.h
+ *		What the end of an exchange means: for the endpoint, for the sample,
+ *		for the session that waits.
+ *
+ * Called by: send.c.
+ *
+ * Copyright (c) 2026, the retrostar authors
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef RSTAR_OUTCOME_H
+#define RSTAR_OUTCOME_H
+
+#include "postgres.h"
+
+#include "http.h"
+#include "queue.h"
+#include "reply.h"
+#include "route.h"
+
+typedef struct RstarJudgement
+{
+	RstarOutcome outcome;		/* for route.c */
+	RstarStatus status;			/* for the session, should the sample fail */
+	int			http_status;	/* 0: there was none */
+	char		detail[RSTAR_DETAIL_LEN];	/* what curl or the server said */
+} RstarJudgement;
+
+/*
+ * Judges the end of an exchange.  The caller frees *parsed with
+ * rstar_reply_free(), which holds the score of an ANSWER.  Never raises.
+ */
+extern void rstar_outcome_judge(const RstarHttpReply *reply, RstarReply *parsed,
+								RstarJudgement *verdict);
+
+#endif							/* RSTAR_OUTCOME_H */

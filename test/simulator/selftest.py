@@ -1,0 +1,945 @@
+#!/usr/bin/env python3
+"""Checks that the simulator does what README.md says; see selftest.sh."""
+import gzip
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import traceback
+
+BINARY = sys.argv[1]
+ONLY = sys.argv[2] if len(sys.argv) > 2 else ""
+HERE = os.path.dirname(os.path.abspath(BINARY))
+WORK = tempfile.mkdtemp(prefix="simtest.")
+passed = failed = 0
+running = []
+
+
+def check(what, ok, *detail):
+    global passed, failed
+    if ok:
+        passed += 1
+    else:
+        failed += 1
+        print("not ok -", what, *(str(d)[:600] for d in detail), flush=True)
+
+
+class Reply:
+    """status 0: no HTTP reply; end: closed, reset, timeout or whole"""
+
+    def __init__(self):
+        self.status, self.headers, self.body, self.end = 0, {}, b"", ""
+
+    def json(self):
+        return json.loads(self.body)
+
+    def text(self):
+        return self.json()["choices"][0]["message"]["content"]
+
+    def score(self):
+        return re.findall(r"<score>\s*(.*?)\s*</score>", self.text())[-1]
+
+    def __repr__(self):
+        return f"{self.status} {self.end} {self.headers} {self.body[:300]!r}"
+
+
+class Conn:
+    """A client that sees every byte"""
+
+    def __init__(self, sim, timeout=5, control=False):
+        if sim.unix and not control:
+            self.sock = socket.socket(socket.AF_UNIX)
+            self.sock.settimeout(timeout)
+            self.sock.connect(sim.unix)
+        else:
+            port = sim.control_port if control else sim.port
+            self.sock = socket.create_connection(("127.0.0.1", port), timeout)
+            if sim.tls and not control:
+                ctx = ssl.create_default_context()
+                ctx.check_hostname = False
+                ctx.verify_mode = ssl.CERT_NONE
+                self.sock = ctx.wrap_socket(self.sock)
+        self.rest = b""
+
+    def send(self, method, path, body=None, headers=None):
+        head = {"Host": "sim", **(headers or {})}
+        if body is not None:
+            head.setdefault("Content-Type", "application/json")
+            head["Content-Length"] = len(body)
+        lines = [f"{method} {path} HTTP/1.1"] + [f"{k}: {v}" for k, v in head.items()]
+        self.sock.sendall(("\r\n".join(lines) + "\r\n\r\n").encode("latin-1") + (body or b""))
+
+    def more(self, reply):
+        try:
+            data = self.sock.recv(65536)
+        except socket.timeout:
+            reply.end = "timeout"
+            return False
+        except (ConnectionResetError, BrokenPipeError, ssl.SSLError):
+            reply.end = "reset"
+            return False
+        if not data:
+            reply.end = "closed"
+            return False
+        self.rest += data
+        return True
+
+    def recv(self, head_only=False):
+        reply = Reply()
+        while b"\r\n\r\n" not in self.rest:
+            if not self.more(reply):
+                reply.body = self.rest
+                return reply
+        if not self.rest.startswith(b"HTTP/1."):
+            while self.more(reply):
+                pass
+            reply.body = self.rest
+            return reply
+        head, self.rest = self.rest.split(b"\r\n\r\n", 1)
+        lines = head.decode("latin-1").split("\r\n")
+        reply.status = int(lines[0].split()[1])
+        for line in lines[1:]:
+            k, v = line.split(":", 1)
+            reply.headers[k.lower()] = v.strip()
+        if head_only:
+            return reply
+        if reply.headers.get("transfer-encoding") == "chunked":
+            return self.chunks(reply)
+        want = int(reply.headers.get("content-length", "0"))
+        while len(self.rest) < want:
+            if not self.more(reply):
+                reply.body = self.rest
+                return reply
+        reply.body, self.rest = self.rest[:want], self.rest[want:]
+        reply.end = "whole"
+        return reply
+
+    def chunks(self, reply):
+        while True:
+            while b"\r\n" not in self.rest:
+                if not self.more(reply):
+                    return reply
+            size, self.rest = self.rest.split(b"\r\n", 1)
+            n = int(size, 16)
+            while len(self.rest) < n + 2:
+                if not self.more(reply):
+                    reply.body += self.rest
+                    return reply
+            reply.body += self.rest[:n]
+            self.rest = self.rest[n + 2:]
+            if n == 0:
+                reply.end = "whole"
+                return reply
+
+    def ask(self, *args, **kw):
+        self.send(*args, **kw)
+        return self.recv()
+
+    def close(self):
+        self.sock.close()
+
+
+class Sim:
+    def __init__(self, *options, unix=None, tls=False, binary=BINARY):
+        self.file = os.path.join(WORK, f"port{len(os.listdir(WORK))}")
+        self.unix, self.tls = unix, tls
+        where = ["--unix", unix] if unix else ["--port", "0"]
+        self.proc = subprocess.Popen(
+            [binary, *where, "--control-port", "0", "--port-file", self.file,
+             "--die-with-parent", *map(str, options)])
+        running.append(self.proc)
+        end = time.time() + 20
+        while not os.path.exists(self.file):
+            if self.proc.poll() is not None or time.time() > end:
+                raise RuntimeError(f"simulator did not start: {options}")
+            time.sleep(0.01)
+        words = open(self.file).read().split()
+        self.port = 0 if unix else int(words[0])
+        self.control_port = int(words[1])
+
+    def ctl(self, method, path, body=None):
+        c = Conn(self, control=True, timeout=30)
+        r = c.ask(method, path, body=None if body is None else json.dumps(body).encode())
+        c.close()
+        return r
+
+    def control(self, **settings):
+        r = self.ctl("POST", "/sim/control", settings)
+        check(f"control {settings}", r.status == 200, r)
+        return r.json()
+
+    def stats(self):
+        return self.ctl("GET", "/sim/stats").json()
+
+    def wait(self, query, ms=5000):
+        return self.ctl("GET", f"/sim/wait?{query}&timeout_ms={ms}").status == 200
+
+    def reset(self):
+        return self.ctl("POST", "/sim/reset")
+
+    def log(self, n=1):
+        return self.ctl("GET", f"/sim/log?n={n}").json()
+
+    def chat(self, doc="a document about replicas", query="do replicas lag",
+             mark="", headers=None, timeout=5, **fields):
+        c = Conn(self, timeout)
+        r = c.ask("POST", "/v1/chat/completions", chat_body(doc, query, mark, **fields), headers)
+        c.close()
+        return r
+
+    def begin(self, **kw):
+        """Sends a chat request and returns the connection"""
+        c = Conn(self)
+        c.send("POST", "/v1/chat/completions",
+               chat_body(kw.pop("doc", "doc"), kw.pop("query", "query"), kw.pop("mark", ""), **kw))
+        return c
+
+    def stop(self, sig=signal.SIGTERM):
+        self.proc.send_signal(sig)
+        rc = self.proc.wait(20)
+        running.remove(self.proc)
+        return rc
+
+
+TEMPLATE = """Here is the **relevance definition** in a retrieval task: X
+
+Query (query):
+[Begin of Query]
+{query}
+[End of Query]
+
+Document (document):
+[Begin of Document]
+{doc}
+[End of Document]
+"""
+
+
+def prompt(doc, query):
+    return TEMPLATE.replace("{query}", query).replace("{doc}", doc)
+
+
+def chat_body(doc, query, mark="", **fields):
+    if mark:
+        doc += f" [[sim:{mark}]]"
+    body = {"model": "m", "messages": [{"role": "user", "content": prompt(doc, query)}],
+            "max_tokens": 1024, "temperature": 0.6}
+    body.update(fields)
+    return json.dumps({k: v for k, v in body.items() if v is not ...}).encode()
+
+
+def test_options():
+    for args, what in ((["--nosuch", "1"], "unknown option"), (["--delay-ms", "-1"], "bad value"),
+                       (["--model"], "missing value"), (["--tls-cert", "x"], "half of TLS"),
+                       (["--fixed", "101"], "score out of range")):
+        rc = subprocess.run([BINARY, *args], stderr=subprocess.DEVNULL).returncode
+        check(f"refuses {what}", rc == 2, rc)
+    out = subprocess.run([BINARY, "--help"], capture_output=True)
+    check("--help", out.returncode == 0 and b"--port-file" in out.stdout)
+    s = Sim()
+    listeners = subprocess.run(["ss", "-Hltn", f"sport = :{s.port}"], capture_output=True,
+                               text=True).stdout if shutil.which("ss") else "127.0.0.1"
+    check("listens on 127.0.0.1 only", "127.0.0.1" in listeners and "0.0.0.0" not in listeners.split()[3:4])
+    held = s.begin(mark="hang")
+    s.wait("running=1")
+    check("SIGTERM ends it, with a request in flight", s.stop() == 0)
+    check("it removes its port file", not os.path.exists(s.file))
+    held.close()
+    s = Sim()
+    check("SIGINT ends it", s.stop(signal.SIGINT) == 0)
+    # A parent that dies takes the simulator with it
+    f = os.path.join(WORK, "orphan")
+    subprocess.run(["sh", "-c", f"'{BINARY}' --die-with-parent --port-file '{f}' & "
+                    f"while [ ! -e '{f}' ]; do sleep 0.02; done"], timeout=20)
+    end = time.time() + 5
+    while os.path.exists(f) and time.time() < end:
+        time.sleep(0.02)
+    check("--die-with-parent", not os.path.exists(f))
+
+
+def test_chat():
+    s = Sim()
+    a, b, c = s.chat(seed=5), s.chat(seed=5), s.chat(seed=6)
+    check("200", a.status == 200, a)
+    check("same seed, same text", a.text() == b.text())
+    check("another seed, another text", a.text() != c.text())
+    check("no seed: different texts", s.chat().text() != s.chat().text())
+    check("temperature 0: seed ignored",
+          s.chat(temperature=0, seed=1).text() == s.chat(temperature=0, seed=2).text())
+    check("length of the text", 140 <= len(a.text().split()) <= 360, len(a.text().split()))
+    check("size of the body", len(a.body) >= 1200, len(a.body))
+    check("three steps", all(x in a.text() for x in ("1. Query", "2. Document", "3. Relevance")))
+    check("quotes the pair", "replicas" in a.text())
+    j = a.json()
+    check("usage", j["usage"]["prompt_tokens"] > 50 and j["usage"]["completion_tokens"] > 100, j["usage"])
+    check("model, id, finish_reason", j["model"] == "m" and j["id"] and
+          j["choices"][0]["finish_reason"] == "stop")
+    r = s.chat(max_tokens=20)
+    check("max_tokens cuts", r.json()["choices"][0]["finish_reason"] == "length" and
+          len(r.text()) <= 80 and r.json()["usage"]["completion_tokens"] == 20, r)
+    r = s.chat(seed=10, n=3)
+    ch = r.json()["choices"]
+    check("n", len(ch) == 3 and [x["index"] for x in ch] == [0, 1, 2])
+    check("choice i is seed + i", ch[2]["message"]["content"] == s.chat(seed=12).text())
+    r = s.chat(stop=["</score>"])
+    check("stop", r.text().rstrip()[-1].isdigit() and "</score>" not in r.text(), r)
+    r = s.chat(messages=[{"role": "system", "content": "s"}, {"role": "user", "content": [
+        {"type": "text", "text": prompt("replicas", "replicas")}]}])
+    check("messages in parts", r.status == 200 and int(r.score()) > 60, r)
+    r = s.chat(messages=[{"role": "user", "content": "no template here"}])
+    check("another prompt", r.status == 200 and 0 <= int(r.score()) <= 100)
+    st = s.stats()
+    check("stats: chat, duplicates, samples", st["chat"] == st["completed"] == 13 and
+          st["duplicates"] == 2 and st["samples"] == 15, st)
+    check("stats: prompts", st["distinct_prompts"] == 3 and st["max_requests_per_prompt"] == 11 and
+          st["max_samples_per_prompt"] == 13, st)
+    big = s.chat(doc="replica lag " * 400000)
+    check("a 5 MB request", big.status == 200, big)
+    c = Conn(s)
+    body = chat_body("d", "q")
+    c.sock.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+                   b"Transfer-Encoding: chunked\r\n\r\n" +
+                   b"".join(b"%x\r\n%s\r\n" % (len(p), p) for p in (body[:99], body[99:])) + b"0\r\n\r\n")
+    check("chunked request", c.recv().status == 200)
+    c.sock.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+                   b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(body))
+    check("100 Continue", c.recv(head_only=True).status == 100)
+    c.sock.sendall(body)
+    check("and then 200", c.recv().status == 200)
+    s.stop()
+
+
+def mean_score(s, doc, query, n=24):
+    r = s.chat(doc, query, n=n, seed=1)
+    v = [int(re.findall(r"<score>\n(\d+)", c["message"]["content"])[0]) for c in r.json()["choices"]]
+    return sum(v) / n, v
+
+
+def test_score():
+    s = Sim()
+    query = "how does the replication of PostgreSQL handle conflicts"
+    docs = {
+        "none": "Bananas ripen faster in a paper bag, next to apples, as the fruit gives off ethylene gas.",
+        "some": "Logical replication sends rows to a subscriber; its speed depends on the network and the disk.",
+        "all": "PostgreSQL handles replication conflicts: the replication of a standby cancels queries in conflict. "
+               "How it handles them can be set.",
+    }
+    m = {k: mean_score(s, d, query) for k, d in docs.items()}
+    check("irrelevant is low", m["none"][0] <= 25, m["none"])
+    check("partial is in between", m["none"][0] + 5 < m["some"][0] < m["all"][0] - 10, m)
+    check("all words is high", 78 <= m["all"][0] <= 97, m["all"])
+    check("0..100", all(0 <= x <= 100 for k in m for x in m[k][1]))
+    check("noise", len(set(m["some"][1])) > 5, m["some"])
+    sd = (sum((x - m["some"][0]) ** 2 for x in m["some"][1]) / 24) ** 0.5
+    check("spread mid-scale", 2.5 < sd < 11, sd)
+    cold = s.chat(docs["some"], query, n=8, temperature=0).json()["choices"]
+    check("no noise at temperature 0", len({c["message"]["content"] for c in cold}) == 1)
+    check("word forms match", mean_score(s, "replicas were lagging", "replica lags")[0] > 70)
+    check("scripts without spaces", mean_score(s, "\u6570\u636e\u5e93\u7684\u590d\u5236", "\u6570\u636e\u5e93")[0] > 70)
+    check("empty query and document", 0 <= mean_score(s, "", "")[0] <= 25)
+    s.stop()
+
+
+def test_schedule():
+    s = Sim("--delay-ms", 100)
+    t = time.time()
+    s.chat()
+    check("delay", 0.09 < time.time() - t < 0.5, time.time() - t)
+    s.control(delay_ms=0, prefill_tps=1000, decode_tps=2000)
+    t = time.time()
+    u = s.chat().json()["usage"]
+    want = u["prompt_tokens"] / 1000 + u["completion_tokens"] / 2000
+    check("GPU-like service time", want - 0.03 < time.time() - t < want + 0.3, want, time.time() - t)
+    s.control(prefill_tps=0, decode_tps=0, hold=True, max_running=2, max_queue=2)
+    c = [s.begin(doc=str(i)) for i in range(4)]
+    check("two run, two wait", s.wait("running=eq2&queued=eq2"), s.stats())
+    r = s.chat("one too many")
+    check("queue full", r.status == 503 and r.json()["message"] == "The request queue is full.", r)
+    c[2].close()
+    check("a client that goes leaves the queue", s.wait("queued=eq1&aborted=1"), s.stats())
+    c[0].close()
+    check("or frees its slot", s.wait("running=eq2&queued=0&aborted=2"), s.stats())
+    check("release one", s.ctl("POST", "/sim/release?n=1").json()["released"] == 1)
+    check("the oldest", c[1].recv().status == 200)
+    check("wait times out", not s.wait("running=5", ms=50))
+    check("wait wants known names", s.ctl("GET", "/sim/wait?nosuch=1").status == 400)
+    check("release all", s.ctl("POST", "/sim/release").json()["released"] == 1)
+    check("the other", c[3].recv().status == 200)
+    st = s.stats()
+    check("counters", (st["peak_running"], st["peak_queued"], st["refused"], st["completed"]) == (2, 2, 1, 4), st)
+    c = s.begin(n=2)
+    d = s.begin(n=1)
+    check("n takes n slots", s.wait("running=eq1&running_samples=eq2&queued=1"), s.stats())
+    s.control(hold=False)
+    check("hold switched off", c.recv().status == 200 and d.recv().status == 200)
+    s.control(hold=True, disconnect_ms=-1, max_queue=-1)
+    c = s.begin()
+    s.wait("held=1")
+    c.close()
+    check("disconnects unnoticed", not s.wait("aborted=3", ms=100))
+    s.ctl("POST", "/sim/release")
+    check("until the reply is ready", s.wait("aborted=3&running=0"), s.stats())
+    s.control(disconnect_ms=80)
+    c = s.begin()
+    s.wait("held=1")
+    t = time.time()
+    c.close()
+    check("noticed late", s.wait("aborted=4") and time.time() - t > 0.06, time.time() - t)
+    s.reset()
+    s.control(hold=True)
+    c = s.begin(rid="job-1")
+    s.wait("running=1")
+    r = s.ctl("POST", "/abort_request", {"rid": "other"})
+    check("abort of nobody", r.status == 200 and s.stats()["running"] == 1)
+    s.ctl("POST", "/abort_request", {"rid": "job-1"})
+    r = c.recv()
+    check("abort by rid", r.status == 200 and r.json()["choices"][0]["finish_reason"] == "abort", r)
+    st = s.stats()
+    check("and its counters", st["aborted_rid"] == 1 and st["running"] == 0 and st["aborted"] == 0, st)
+    c = s.begin()
+    s.wait("running=1")
+    c.sock.shutdown(socket.SHUT_WR)
+    check("half-close is gone", s.wait("aborted=1"), s.stats())
+    s.stop()
+
+
+def test_fixed():
+    s = Sim("--fixed", 73, "--delay-ms", 5)
+    c = Conn(s)
+    for i in range(3):
+        r = c.ask("POST", "/v1/chat/completions", b"{}")
+        check("fixed reply", r.status == 200 and r.score() == "73", r)
+    check("size", 1200 < len(r.body) < 3000, len(r.body))
+    check("no log", s.log() == [])
+    check("keep-alive reuse counted", s.stats()["reused"] == 2)
+    check("failures by header", s.chat(headers={"X-Sim": "status=503"}).status == 503)
+    s.control(fail=[{"mode": "junk", "times": 1}])
+    check("failures by rule", not s.chat().body.startswith(b"{") and s.chat().score() == "73")
+    s.control(max_running=1, hold=True)
+    c, d = s.begin(), s.begin()
+    check("queue", s.wait("running=eq1&queued=eq1"))
+    s.control(hold=False)
+    check("released", c.recv().status == 200 and d.recv().status == 200)
+    s.stop()
+
+
+def test_log():
+    s = Sim("--log", 3)
+    for i in range(5):
+        s.chat(doc=f"document {i}", seed=i, headers={"Authorization": "Bearer k", "X-Request-Id": f"r{i}"})
+    log = s.log(10)
+    check("ring of 3", [e["seed"] for e in log] == [2, 3, 4], log)
+    e = log[-1]
+    check("body", json.loads(e["body"])["seed"] == 4 and "document 4" in e["body"])
+    check("headers", e["headers"]["authorization"] == "Bearer k" and e["headers"]["x-request-id"] == "r4")
+    check("status, peer, outcome", e["status"] == 200 and e["peer"].startswith("127.0.0.1:") and
+          e["outcome"] == "sent" and e["elapsed_us"] >= 0, e)
+    check("match", [x["seed"] for x in s.ctl("GET", "/sim/log?n=9&match=document%203").json()] == [3])
+    s.chat(mark="status=500")
+    check("failure named", s.log()[0]["failure"] == "status" and s.log()[0]["status"] == 500, s.log())
+    check("stats/reset", s.ctl("POST", "/sim/stats/reset").json()["chat"] == 0 and s.log(9) == [])
+    s.stop()
+
+
+def test_dialects():
+    err = {}
+    for d in ("sglang", "vllm", "llamacpp", "openai"):
+        s = Sim("--dialect", d, "--model", "m", "--model", "m2", "--context", 500, "--max-running", 4)
+        cap = {"max_tokens": ..., "max_completion_tokens": 100} if d == "openai" else {"max_tokens": 100}
+        check(f"{d}: 200", s.chat(**cap).status == 200, s.chat(**cap))
+        err[d] = {
+            "model": s.chat(model="nosuch", **cap), "long": s.chat(doc="word " * 1000, **cap),
+            "sum": s.chat(max_tokens=... if d == "openai" else 450,
+                          **({"max_completion_tokens": 450} if d == "openai" else {})),
+            "top_k": s.chat(top_k=40, **cap), "max_tokens": s.chat(), "bad": s.chat(temperature="x", **cap),
+            "messages": s.chat(messages=..., **cap), "role": s.chat(messages=[{"content": "x"}], **cap),
+            "n": s.chat(n=200, **cap), "key": None,
+        }
+        c = Conn(s)
+        err[d]["json"] = c.ask("POST", "/v1/chat/completions", b'{"model"')
+        err[d]["utf8"] = c.ask("POST", "/v1/chat/completions",
+                               b'{"messages":[{"role":"user","content":"\xff"}]}')
+        err[d]["get"] = c.ask("GET", "/v1/chat/completions")
+        err[d]["path"] = c.ask("GET", "/nosuch")
+        err[d]["type"] = c.ask("POST", "/v1/chat/completions", b"{}", {"Content-Type": "text/plain"})
+        models = c.ask("GET", "/v1/models").json()
+        check(f"{d}: models", [x["id"] for x in models["data"]] == ["m", "m2"])
+        if d != "openai":
+            check(f"{d}: health", c.ask("GET", "/health").status == 200)
+            m = c.ask("GET", "/metrics").body.decode()
+            name = {"sglang": "sglang:num_running_reqs", "vllm": "vllm:num_requests_waiting",
+                    "llamacpp": "llamacpp:requests_deferred"}[d]
+            check(f"{d}: metrics", name in m, m)
+        s.control(loading=True)
+        r = c.ask("GET", "/health")
+        check(f"{d}: loading", r.status == 503 and s.chat().status == 503, r)
+        err[d]["loading"] = r
+        s.control(loading=False, health=503)
+        if d != "openai":
+            check(f"{d}: unhealthy", c.ask("GET", "/health").status == 503)
+        s.stop()
+    g, v, l, o = (err[x] for x in ("sglang", "vllm", "llamacpp", "openai"))
+    check("sglang flat error", g["model"].status == 404 and g["model"].json()["object"] == "error" and
+          "is not served" in g["model"].json()["message"], g["model"])
+    check("sglang input too long", g["long"].status == 400 and
+          "longer than the model's context length (500 tokens)" in g["long"].json()["message"], g["long"])
+    check("sglang total too long", "maximum context length of 500 tokens. You requested a total of" in
+          g["sum"].json()["message"], g["sum"])
+    check("vllm model", v["model"].status == 404 and v["model"].json()["error"]["message"] ==
+          "The model `nosuch` does not exist." and v["model"].json()["error"]["code"] == 404, v["model"])
+    check("vllm too long", "maximum context length is 500 tokens. However, you requested 100 output tokens" in
+          v["long"].json()["error"]["message"], v["long"])
+    check("llamacpp router model", l["model"].status == 400 and
+          l["model"].json()["error"]["message"] == "model 'nosuch' not found", l["model"])
+    e = l["long"].json()["error"]
+    check("llamacpp too long", e["type"] == "exceed_context_size_error" and e["n_ctx"] == 500 and
+          e["n_prompt_tokens"] > 1000, e)
+    check("llamacpp answers up to the context", l["sum"].status == 200, l["sum"])
+    check("openai model", o["model"].status == 404 and o["model"].json()["error"]["code"] == "model_not_found")
+    check("openai too long", o["long"].json()["error"]["code"] == "context_length_exceeded", o["long"])
+    check("openai refuses top_k", o["top_k"].status == 400 and
+          o["top_k"].json()["error"]["code"] == "unknown_parameter", o["top_k"])
+    check("openai refuses max_tokens", "max_completion_tokens" in o["max_tokens"].json()["error"]["message"])
+    check("others take top_k", all(x["top_k"].status == 200 for x in (g, v, l)))
+    check("bad number is 400", all(x["bad"].status == 400 for x in err.values()))
+    check("no messages is 400", all(x["messages"].status == 400 for x in err.values()))
+    check("no role: llamacpp 500, others 400", l["role"].status == 500 and g["role"].status == v["role"].status == 400)
+    check("n out of range", all(x["n"].status == 400 for x in err.values()) and
+          "between 1 <= value <= 4" in l["n"].json()["error"]["message"])
+    check("bad JSON is 400", all(x["json"].status == 400 for x in err.values()))
+    check("bad UTF-8 is 400", all(x["utf8"].status == 400 for x in err.values()), err)
+    check("llamacpp parse error text", "json.exception.parse_error.101" in l["json"].json()["error"]["message"])
+    check("GET on chat", [x["get"].status for x in (g, v, l, o)] == [405, 405, 404, 405])
+    check("unknown path", all(x["path"].status == 404 for x in err.values()) and "detail" in g["path"].json())
+    check("content type", g["type"].status == 400 and v["type"].status == 415)
+    check("llamacpp loading body", l["loading"].json()["error"] ==
+          {"message": "Loading model", "type": "unavailable_error", "code": 503})
+    check("llamacpp keep-alive header", l["role"].headers.get("keep-alive") == "timeout=5, max=100")
+
+
+def test_key():
+    for d, open_paths in (("sglang", ["/health"]), ("vllm", ["/health", "/metrics"]), ("llamacpp", ["/health"]),
+                          ("openai", [])):
+        s = Sim("--dialect", d, "--api-key", "k1")
+        c = Conn(s)
+        r = c.ask("GET", "/v1/models")
+        check(f"{d}: 401", r.status == 401 and s.chat().status == 401, r)
+        check(f"{d}: wrong key", c.ask("GET", "/v1/models", headers={"Authorization": "Bearer k2"}).status == 401)
+        check(f"{d}: key", c.ask("GET", "/v1/models", headers={"Authorization": "Bearer k1"}).status == 200)
+        for p in open_paths:
+            check(f"{d}: {p} is open", c.ask("GET", p).status == 200)
+        if d == "llamacpp":
+            check("X-Api-Key", c.ask("GET", "/v1/models", headers={"X-Api-Key": "k1"}).status == 200)
+            check("props guarded", c.ask("GET", "/props").status == 401)
+        c.close()
+        s.stop()
+
+
+def test_probes():
+    s = Sim("--context", 2048)
+    c = Conn(s)
+    check("sglang infos", c.ask("GET", "/get_server_info").json()["context_length"] == 2048 and
+          c.ask("GET", "/get_model_info").json()["is_generation"] and
+          c.ask("GET", "/health_generate").status == 200)
+    check("max_model_len", c.ask("GET", "/v1/models").json()["data"][0]["max_model_len"] == 2048)
+    s.control(dialect="llamacpp")
+    check("props", c.ask("GET", "/props").json()["default_generation_settings"]["n_ctx"] == 2048)
+    check("not in this dialect", c.ask("GET", "/get_server_info").status == 404)
+    s.control(dialect="vllm")
+    check("version", "version" in c.ask("GET", "/version").json())
+    c.close()
+    s.stop()
+
+
+STATUS_MODES = {
+    # mode: status, a piece of the body
+    "status=500": (500, b'"object":"error"'), "status=418,message=tea,type=T,code=C,param=P": (418, b'"code":"C"'),
+    "status=503,envelope=flat": (503, b'{"object":"error","message"'),
+    "status=503,envelope=wrapped": (503, b'{"error":{"message"'),
+    "status=503,envelope=string,message=busy": (503, b'{"error":"busy"}'),
+    "status=400,envelope=detail": (400, b'{"detail":"Bad Request"}'),
+    "status=422,envelope=details": (422, b'{"detail":[{'), "status=500,envelope=text,message=oops": (500, b"oops"),
+    "status=502,envelope=html": (502, b"<h1>502 Bad Gateway</h1>"), "status=500,envelope=empty": (500, b""),
+    "status=500,envelope=raw,message='{\"a\":1, ,'": (500, b'{"a":1, ,'),
+    "status=408": (408, b""), "status=413": (413, b""), "status=429": (429, b""), "status=403": (403, b""),
+    "too-long": (400, b"longer than the model's context length"), "too-long,tokens=77": (400, b"(77 tokens)"),
+    "model=x": (404, b"is not served"), "auth": (401, b"Unauthorized"), "forbidden": (403, b"not allowed"),
+    "quota": (429, b"insufficient_quota"), "rate-limit": (429, b"rate_limit_exceeded"),
+    "queue-full": (503, b"queue is full"), "overloaded": (429, b'{"error":"Model is overloaded"'),
+    "preempted": (503, b"higher priority"), "loading": (503, b""), "no-worker": (503, b"no_available_workers"),
+    "shed": (429, b"worker_overload"), "engine-dead": (500, b""), "bad-gateway": (502, b"<html>"),
+    "gateway-timeout": (504, b"<html>"), "duplicate-id": (400, b"already running"), "validation": (422, b'"loc"'),
+}
+
+
+def test_status_modes():
+    s = Sim()
+    for mark, (status, piece) in STATUS_MODES.items():
+        r = s.chat(mark=mark)
+        check(mark, r.status == status and piece in r.body and (piece or "empty" not in mark or not r.body), r)
+    check("engine-dead is empty", s.chat(mark="engine-dead").body == b"")
+    check("shed's header", s.chat(mark="shed").headers["x-smg-error-code"] == "worker_overload_protection_shed")
+    for value in ("7", "junk", "99999999999999999999", "-3", "1.5"):
+        r = s.chat(mark=f"status=503,retry-after={value}")
+        check(f"Retry-After {value}", r.headers.get("retry-after") == value, r)
+    r = s.chat(mark="rate-limit,retry-after=date:30")
+    check("Retry-After as a date", re.match(r"\w{3}, \d\d \w{3} \d{4} [\d:]{8} GMT", r.headers["retry-after"]), r)
+    r = s.chat(mark="redirect=http://127.0.0.1:1/x,status=302")
+    check("redirect", r.status == 302 and r.headers["location"] == "http://127.0.0.1:1/x", r)
+    check("redirect 307", s.chat(mark="redirect=/y").status == 307)
+    t = time.time()
+    r = s.chat(mark="status=500,delay=80")
+    check("late failure", r.status == 500 and time.time() - t > 0.07)
+    check("unknown mode", s.chat(mark="nosuch").status == 400)
+    check("unknown parameter", s.chat(mark="status=500,nosuch=1").status == 400)
+    s.control(dialect="vllm")
+    check("too-long in vllm's old words",
+          b"in the messages" in s.chat(mark="too-long=old").body and b"at least" in s.chat(mark="too-long").body)
+    s.control(dialect="llamacpp")
+    check("too-long in llamacpp's words", b"exceed_context_size_error" in s.chat(mark="too-long").body)
+    check("loading in llamacpp's words", b"Loading model" in s.chat(mark="loading").body)
+    s.stop()
+
+
+def test_content_modes():
+    s = Sim()
+    for v in ("150", "-5", "55.5", "seventy", ""):
+        check(f"score={v}", s.chat(mark=f"score={v}").score() == v)
+    check("score=42", s.chat(mark="score=42").score() == "42")
+    r = s.chat(mark="no-score")
+    check("no-score", "<score>" not in r.text() and r.json()["choices"][0]["finish_reason"] == "stop")
+    r = s.chat(mark="abort")
+    check("abort", "<score>" not in r.text() and r.json()["choices"][0]["finish_reason"] == "abort")
+    r = s.chat(mark="length")
+    check("length", "<score>" not in r.text() and r.json()["choices"][0]["finish_reason"] == "length")
+    r = s.chat(mark="finish=content_filter")
+    check("finish", "<score>" in r.text() and r.json()["choices"][0]["finish_reason"] == "content_filter")
+    t = s.chat(mark="quoted-score").text()
+    check("quoted-score", len(re.findall("<score>", t)) == 4 and t.endswith("</score>"), t)
+    check("tail", s.chat(mark="tail").text().endswith("<score>\n"))
+    t = s.chat(mark="think").text()
+    check("think", t.startswith("<think>") and "<score>\n3\n" in t.split("</think>")[0])
+    m = s.chat(mark="split").json()["choices"][0]["message"]
+    check("split", "<score>" not in m["reasoning_content"] and m["content"].startswith("<score>"))
+    m = s.chat(mark="reasoning-content").json()["choices"][0]["message"]
+    check("reasoning-content", m["content"] is None and "</score>" in m["reasoning_content"])
+    m = s.chat(mark="reasoning").json()["choices"][0]["message"]
+    check("reasoning", m["content"] is None and "</score>" in m["reasoning"])
+    m = s.chat(mark="null-content").json()["choices"][0]["message"]
+    check("null-content", m == {"role": "assistant", "content": None}, m)
+    m = s.chat(mark="parts").json()["choices"][0]["message"]
+    check("parts", m["content"][0]["type"] == "text")
+    check("nul", "\0" in s.chat(mark="nul").text())
+    check("control", "\x1b[31m" in s.chat(mark="control").text())
+    r = s.chat(mark="raw-control")
+    check("raw-control", b"\x01\x1b\n" in r.body and "\x01" in
+          json.loads(r.body, strict=False)["choices"][0]["message"]["content"])
+    check("replacement", "\ufffd" in s.chat(mark="replacement").text())
+    check("surrogate", "\ud83d alone" in s.chat(mark="surrogate").text())
+    r = s.chat(mark="bad-utf8")
+    try:
+        r.body.decode()
+        check("bad-utf8", False)
+    except UnicodeDecodeError:
+        check("bad-utf8", b"</score>" in r.body)
+    check("unicode", "\U0001F600" in s.chat(mark="unicode").text())
+    for v in ("missing", "null", "empty", "string", "wrong", "negative", "huge", "float"):
+        j = s.chat(mark=f"usage={v}").json()
+        check(f"usage={v}", ("usage" in j) == (v != "missing") and "choices" in j)
+    for v in ("empty", "missing", "null", "nulls", "string", "object", "no-message", "null-message", "text"):
+        j = s.chat(mark=f"choices={v}").json()
+        check(f"choices={v}", ("choices" in j) == (v != "missing") and "usage" in j)
+    check("choices=short", len(s.chat(mark="choices=short", n=3).json()["choices"]) == 2)
+    check("choices=reversed",
+          [c["index"] for c in s.chat(mark="choices=reversed", n=3).json()["choices"]] == [2, 1, 0])
+    s.stop()
+
+
+def test_body_modes():
+    s = Sim()
+    r = s.chat(mark="junk")
+    check("junk", r.status == 200 and not is_json(r.body))
+    r = s.chat(mark="truncated=100")
+    check("truncated", r.end == "whole" and len(r.body) == 100 and not is_json(r.body), r)
+    r = s.chat(mark="empty")
+    check("empty", r.status == 200 and r.body == b"")
+    r = s.chat(mark="sse-error")
+    check("sse-error", r.status == 200 and r.body.startswith(b'data: {"error"') and
+          r.headers["content-type"].startswith("text/event-stream"), r)
+    r = s.chat(mark="error-200")
+    check("error-200", r.status == 200 and "error" in r.json(), r)
+    check("error-200=string", isinstance(s.chat(mark="error-200=string").json()["error"], str))
+    check("error-200=flat", s.chat(mark="error-200=flat").json()["object"] == "error")
+    for v, want in (("array", []), ("null", None), ("number", 50), ("string", "<score>50</score>"),
+                    ("object", {}), ("true", True)):
+        check(f"json={v}", s.chat(mark=f"json={v}").json() == want)
+    check("body", s.chat(mark="body='{\"a\": [1, 2]}'").body == b'{"a": [1, 2]}')
+    r = s.chat(mark="deep=5000")
+    check("deep", r.body.count(b"[") == 5000)
+    check("bom", s.chat(mark="bom").body.startswith(b"\xef\xbb\xbf{"))
+    r = s.chat(mark="twice")
+    check("twice", r.body[: len(r.body) // 2] == r.body[len(r.body) // 2:])
+    r = s.chat(mark="padded=5000")
+    check("padded", len(r.body) > 6000 and is_json(r.body))
+    r = s.chat(mark="gzip")
+    check("gzip", r.headers["content-encoding"] == "gzip" and is_json(gzip.decompress(r.body)), r)
+    check("content-type", s.chat(mark="content-type=text/html").headers["content-type"] == "text/html")
+    check("no content-type", "content-type" not in s.chat(mark="content-type=").headers)
+    r = s.chat(mark="huge=3000000")
+    check("huge", r.status == 200 and len(r.body) == 3000000, len(r.body))
+    r = s.chat(mark="huge-chunked=3000000")
+    check("huge-chunked", r.headers["transfer-encoding"] == "chunked" and len(r.body) == 3000000)
+    c = s.begin(mark="huge=500000000")
+    c.recv(head_only=True)
+    c.close()
+    check("huge, given up by the client", s.wait("connections=0&aborted=1"), s.stats())
+    r = s.chat(mark="chunked")
+    check("chunked", r.end == "whole" and "<score>" in r.text())
+    check("delay alone", s.chat(mark="none,delay=20").status == 200)
+    s.stop()
+
+
+def is_json(data):
+    try:
+        json.loads(data)
+        return True
+    except ValueError:
+        return False
+
+
+def transport(s, name):
+    """These need a stream that shows its end"""
+    r = s.chat(mark="cut=300")
+    check(f"{name}: cut", r.status == 200 and len(r.body) == 300 and r.end in ("closed", "reset") and
+          int(r.headers["content-length"]) > 1000, r)
+    r = s.chat(mark="chunked-cut=300")
+    check(f"{name}: chunked-cut", r.status == 200 and r.end in ("closed", "reset"), r)
+    r = s.chat(mark="stall=200", timeout=0.3)
+    check(f"{name}: stall", r.status == 200 and r.end == "timeout" and len(r.body) == 200, r)
+    t = time.time()
+    r = s.chat(mark="drip=20,bytes=300")
+    check(f"{name}: drip", r.end == "whole" and "<score>" in r.text() and time.time() - t > 0.06, r)
+    r = s.chat(mark="close")
+    check(f"{name}: close", r.status == 0 and r.body == b"" and r.end in ("closed", "reset"), r)
+    r = s.chat(mark="hang", timeout=0.2)
+    check(f"{name}: hang", r.status == 0 and r.end == "timeout", r)
+    check(f"{name}: hang freed", s.wait("running=0&hung=0"), s.stats())
+    r = s.chat(mark="silent", timeout=0.2)
+    check(f"{name}: silent", r.end == "timeout" and s.stats()["running"] == 0, r)
+    c = Conn(s)
+    c.send("POST", "/v1/chat/completions", chat_body("d", "q", "last"))
+    r = c.recv()
+    check(f"{name}: last", r.headers.get("connection") == "close" and c.recv().end == "closed", r)
+    c = Conn(s)
+    c.send("POST", "/v1/chat/completions", chat_body("d", "q", "close-behind"))
+    r = c.recv()
+    check(f"{name}: close-behind", r.status == 200 and "close" not in r.headers.get("connection", "") and
+          c.recv().end == "closed", r)
+    check(f"{name}: all closed", s.wait("connections=0"), s.stats())
+
+
+def test_transport_modes():
+    s = Sim()
+    transport(s, "tcp")
+    r = s.chat(mark="reset")
+    check("reset", r.status == 0 and r.end == "reset", r)
+    r = s.chat(mark="cut-reset=300")
+    check("cut-reset", r.status == 200 and r.end == "reset" and len(r.body) == 300, r)
+    r = s.chat(mark="garbage")
+    check("garbage", r.status == 0 and b"not HTTP" in r.body, r)
+    check("garbage=TEXT", s.chat(mark="garbage=SSH-2.0").body == b"SSH-2.0")
+    r = s.chat(mark="header-cut")
+    check("header-cut", r.status == 0 and r.body.startswith(b"HTTP/1.1 200 OK\r\n"), r)
+    c = s.begin(mark="bad-length")
+    r = c.recv(head_only=True)
+    check("bad-length", r.headers["content-length"] == "-5", r)
+    r = s.chat(mark="huge-header=100000")
+    check("huge-header", len(r.headers.get("x-padding", "")) == 100000, r)
+    t = time.time()
+    r = s.chat(mark="reset,delay=80")
+    check("late reset", r.end == "reset" and time.time() - t > 0.07, r)
+    c = s.begin(mark="hang")
+    s.wait("hung=1")
+    s.reset()
+    check("reset closes what hangs", c.recv().end == "closed")
+    c = Conn(s)
+    c.sock.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nX-Sim: status=413,early\r\n"
+                   b"Content-Type: application/json\r\nContent-Length: 100000000\r\n\r\n{\"mod")
+    r = c.recv()
+    check("early answer", r.status == 413, r)
+    check("then closed", c.recv().end in ("closed", "reset"))
+    check("no connection left", s.wait("connections=0"), s.stats())
+    s.stop()
+
+
+def test_choice():
+    s = Sim("--seed", 7)
+    check("header", s.chat(headers={"X-Sim": "status=429"}).status == 429)
+    check("marker in the query", s.chat(query="q [[sim:status=404]]").status == 404)
+    got = [s.chat(doc="x", mark="status=500,times=2").status for _ in range(4)]
+    check("marker, first two times", got == [500, 500, 200, 200], got)
+    got = [s.chat(doc="y", mark="status=500,after=1,times=1").status for _ in range(3)]
+    check("marker, the second time", got == [200, 500, 200], got)
+    s.control(fail=[{"mode": "status", "status": 502, "times": 2, "after": 1}])
+    got = [s.chat().status for _ in range(5)]
+    check("rule", got == [200, 502, 502, 200, 200], got)
+    s.control(fail_clear=True, fail=[{"mode": "status", "value": "500", "match": "poison"}])
+    check("rule with match", s.chat(doc="poison").status == 500 and s.chat().status == 200)
+    s.control(fail_clear=True, fail=[{"mode": "status", "p": 0.3}])
+    n = sum(s.chat().status == 500 for _ in range(200))
+    check("rule with p", 35 <= n <= 90, n)
+    s.control(fail_clear=True, fail=[{"mode": "status", "status": 503, "path": "/health", "times": 1},
+                                     {"mode": "truncated", "value": "5", "path": "/v1/models"}])
+    c = Conn(s)
+    check("rule for a path", c.ask("GET", "/health").status == 503 and c.ask("GET", "/health").status == 200)
+    check("body of a path", c.ask("GET", "/v1/models").body == b'{"obj')
+    s.control(fail_clear=True, fail=[{"mode": "close", "path": "all", "times": 1}])
+    check("rule for all paths", c.ask("GET", "/health").end in ("closed", "reset"))
+    st = s.stats()
+    check("modes counted", st["failure_modes"]["status"] == st["failures"] - 2 - st["failure_modes"].get("truncated", 0)
+          + 1 and st["failure_modes"]["close"] == 1, st)
+    for bad in ({"nosuch": 1}, {"delay_ms": "x"}, {"fail": [{"mode": "nosuch"}]}, {"fail": {}},
+                {"fail": [{"mode": "status", "nosuch": 1}]}, {"dialect": "x"}, {"jitter": -1}):
+        check(f"control refuses {bad}", s.ctl("POST", "/sim/control", bad).status == 400)
+    check("control refuses no JSON", s.ctl("POST", "/sim/control").status == 400)
+    s.control(delay_ms=70, close_after=9)
+    j = s.reset().json()
+    check("reset", j["delay_ms"] == 0 and j["close_after"] == 0 and j["fail"] == [], j)
+    modes = s.ctl("GET", "/sim/modes").json()
+    check("modes listed", len(modes) > 50 and all(modes.values()))
+    readme = open(os.path.join(HERE, "README.md")).read()
+    missing = [m for m in modes if f"`{m}" not in readme]
+    check("modes in the README", not missing, missing)
+    s.stop()
+
+
+def test_connections():
+    s = Sim("--close-after", 3)
+    c = Conn(s)
+    got = [c.ask("POST", "/v1/chat/completions", chat_body("d", "q")).headers.get("connection") for _ in range(3)]
+    check("close after 3", got[2] == "close" and got[0] != "close" and c.recv().end == "closed", got)
+    s.control(close_after=0, idle_close_ms=100)
+    c = Conn(s)
+    c.ask("GET", "/health")
+    t = time.time()
+    check("idle close", c.recv().end == "closed" and 0.07 < time.time() - t < 2, time.time() - t)
+    c = Conn(s)
+    check("idle close of a fresh one", c.recv().end == "closed")
+    check("not while it works", s.chat(mark="none,delay=200").status == 200)
+    s.control(idle_close_ms=0, max_connections=2)
+    a, b, d = Conn(s), Conn(s), Conn(s, timeout=0.3)
+    d.send("GET", "/health")
+    check("third waits in the backlog", d.recv().end == "timeout")
+    a.close()
+    d.sock.settimeout(5)
+    check("until one goes", d.recv().status == 200)
+    b.close(), d.close()
+    s.control(max_connections=0, refuse_ms=200)
+    check("refused", refused(s))
+    check("listening again", until(lambda: not refused(s)) and s.chat().status == 200)
+    s.control(listen=False)
+    check("closed until told", refused(s))
+    s.control(listen=True)
+    check("told", not refused(s))
+    s.control(listen=False)
+    s.reset()
+    check("reset listens again", not refused(s))
+    s.stop()
+
+
+def refused(s):
+    try:
+        Conn(s, timeout=1).close()
+        return False
+    except ConnectionRefusedError:
+        return True
+
+
+def until(what, seconds=5):
+    end = time.time() + seconds
+    while time.time() < end:
+        if what():
+            return True
+        time.sleep(0.01)
+    return False
+
+
+def test_unix():
+    path = os.path.join(WORK, "s.sock")
+    s = Sim(unix=path)
+    check("unix", s.chat().status == 200)
+    transport(s, "unix")
+    s.control(listen=False)
+    check("unix refused", refused(s))
+    s.control(listen=True)
+    check("unix again", s.chat().status == 200)
+    s.stop()
+    check("socket removed", not os.path.exists(path))
+
+
+def test_tls():
+    key, cert = os.path.join(WORK, "key.pem"), os.path.join(WORK, "cert.pem")
+    if not shutil.which("openssl"):
+        print("skipped: TLS (no openssl)")
+        return
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", cert,
+                    "-days", "2", "-subj", "/CN=localhost"], check=True, stderr=subprocess.DEVNULL)
+    s = Sim("--tls-cert", cert, "--tls-key", key, "--delay-ms", 5, tls=True)
+    check("tls", s.chat().status == 200)
+    c = Conn(s)
+    check("tls keep-alive", all(c.ask("POST", "/v1/chat/completions", chat_body("d", "q")).status == 200
+                                for _ in range(3)))
+    c.close()
+    transport(s, "tls")
+    s.stop()
+
+
+def test_crowd():
+    s = Sim("--hold", "--log", 0)
+    n = 1500
+    conns = [s.begin(doc=f"document {i}") for i in range(n)]
+    check(f"{n} at once", s.wait(f"running=eq{n}", ms=20000), s.stats())
+    for c in conns[: n // 2]:
+        c.close()
+    check("half of them go", s.wait(f"running=eq{n - n // 2}&aborted={n // 2}", ms=20000), s.stats())
+    s.ctl("POST", "/sim/release")
+    check("the others are answered", all(c.recv().status == 200 for c in conns[n // 2:]))
+    for c in conns:
+        c.close()
+    check("nothing is left", s.wait("connections=0&running=0", ms=20000), s.stats())
+    s.stop()
+
+
+def main():
+    for name, test in sorted(globals().items()):
+        if not name.startswith("test_") or ONLY not in name:
+            continue
+        try:
+            test()
+        except Exception:
+            check(name, False, traceback.format_exc())
+        for proc in list(running):
+            proc.kill()
+            proc.wait()
+            running.remove(proc)
+
+
+# Nothing may hang a test run for good
+signal.signal(signal.SIGALRM, lambda *_: os._exit(3))
+signal.alarm(int(os.environ.get("SIM_TEST_SECONDS", "240")))
+try:
+    main()
+finally:
+    for proc in running:
+        proc.kill()
+    shutil.rmtree(WORK, ignore_errors=True)
+print(f"simulator: {passed} passed, {failed} failed")
+sys.exit(1 if failed else 0)
