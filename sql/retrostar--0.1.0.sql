@@ -146,6 +146,62 @@ CREATE FUNCTION @extschema@.retro_star_prefetch(
 COMMENT ON FUNCTION @extschema@.retro_star_prefetch(text, text, text, text, text, text, integer, text) IS
 	'asks for a score without waiting for it; true when it is known already';
 
+CREATE FUNCTION @extschema@.retro_star_rerank(
+	query text,
+	ids anyarray,
+	docs text[],
+	top_n integer DEFAULT NULL,
+	passes text DEFAULT NULL,
+	deadline interval DEFAULT NULL,
+	task text DEFAULT NULL,
+	relevance_definition text DEFAULT NULL,
+	query_type text DEFAULT NULL,
+	doc_type text DEFAULT NULL,
+	server text DEFAULT NULL)
+	RETURNS TABLE (id anyelement, score double precision, rank integer, samples integer)
+	AS 'MODULE_PATHNAME', 'retrostar_retro_star_rerank'
+	LANGUAGE C VOLATILE PARALLEL RESTRICTED COST 1000000 ROWS 100;
+COMMENT ON FUNCTION @extschema@.retro_star_rerank(text, anyarray, text[], integer, text, interval, text, text, text, text, text) IS
+	'a set of documents in the order of their relevance to a query, scored in passes';
+
+CREATE FUNCTION retrostar.rerank_agg_transfn(internal, text, anyelement, text) RETURNS internal
+	AS 'MODULE_PATHNAME', 'retrostar_rerank_agg_transfn'
+	LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION retrostar.rerank_agg_transfn(internal, text, anyelement, text) IS
+	'transition function of retro_star_rerank_agg()';
+
+CREATE FUNCTION retrostar.rerank_agg_transfn(internal, text, anyelement, text, integer) RETURNS internal
+	AS 'MODULE_PATHNAME', 'retrostar_rerank_agg_transfn'
+	LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION retrostar.rerank_agg_transfn(internal, text, anyelement, text, integer) IS
+	'transition function of retro_star_rerank_agg() with top_n';
+
+CREATE FUNCTION retrostar.rerank_agg_finalfn(internal) RETURNS record[]
+	AS 'MODULE_PATHNAME', 'retrostar_rerank_agg_finalfn'
+	LANGUAGE C VOLATILE PARALLEL RESTRICTED COST 1000000;
+COMMENT ON FUNCTION retrostar.rerank_agg_finalfn(internal) IS
+	'final function of retro_star_rerank_agg()';
+
+CREATE AGGREGATE @extschema@.retro_star_rerank_agg(query text, id anyelement, doc text) (
+	SFUNC = retrostar.rerank_agg_transfn,
+	STYPE = internal,
+	FINALFUNC = retrostar.rerank_agg_finalfn,
+	FINALFUNC_MODIFY = READ_WRITE,
+	PARALLEL = RESTRICTED
+);
+COMMENT ON AGGREGATE @extschema@.retro_star_rerank_agg(text, anyelement, text) IS
+	'the documents of a group in the order of their relevance: records of id, score and rank';
+
+CREATE AGGREGATE @extschema@.retro_star_rerank_agg(query text, id anyelement, doc text, top_n integer) (
+	SFUNC = retrostar.rerank_agg_transfn,
+	STYPE = internal,
+	FINALFUNC = retrostar.rerank_agg_finalfn,
+	FINALFUNC_MODIFY = READ_WRITE,
+	PARALLEL = RESTRICTED
+);
+COMMENT ON AGGREGATE @extschema@.retro_star_rerank_agg(text, anyelement, text, integer) IS
+	'the best top_n documents of a group: records of id, score and rank';
+
 --
 -- For operators
 --

@@ -56,7 +56,7 @@
 #define COLUMN_UNSCORED 4
 
 static Oid	relation_oid(const char *name);
-static void read_row(TupleTableSlot *slot, RstarKnown *known);
+static void read_row(TupleTableSlot *slot, RstarTally *known);
 static void write_rows(const RstarAnswered *answers, int n);
 static Datum text_array(char **strings, int n);
 static void log_store_error(bool failed);
@@ -71,7 +71,7 @@ relation_oid(const char *name)
 }
 
 void
-rstar_cache_lookup(const RstarKey *key, RstarKnown *known)
+rstar_cache_lookup(const RstarKey *key, RstarTally *known)
 {
 	union
 	{
@@ -88,7 +88,7 @@ rstar_cache_lookup(const RstarKey *key, RstarKnown *known)
 	TupleTableSlot *slot;
 	ScanKeyData scan_key;
 
-	memset(known, 0, sizeof(RstarKnown));
+	memset(known, 0, sizeof(RstarTally));
 	if (!OidIsValid(table_oid) || !OidIsValid(index_oid))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
@@ -115,7 +115,7 @@ rstar_cache_lookup(const RstarKey *key, RstarKnown *known)
 }
 
 static void
-read_row(TupleTableSlot *slot, RstarKnown *known)
+read_row(TupleTableSlot *slot, RstarTally *known)
 {
 	bool		isnull;
 	Datum		datum = slot_getattr(slot, COLUMN_SCORES, &isnull);
@@ -131,7 +131,18 @@ read_row(TupleTableSlot *slot, RstarKnown *known)
 						SCHEMA_NAME, TABLE_NAME)));
 	known->scored = ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array));
 	for (int i = 0; i < known->scored; i++)
-		known->sum += ((int16 *) ARR_DATA_PTR(array))[i];
+	{
+		int16		score = ((int16 *) ARR_DATA_PTR(array))[i];
+
+		if (score < 0 || score > 100)
+			ereport(ERROR,
+					(errcode(ERRCODE_DATA_CORRUPTED),
+					 errmsg("score %d in table \"%s.%s\" is out of range",
+							score, SCHEMA_NAME, TABLE_NAME)));
+		known->sum += score;
+		if (known->nscores < RSTAR_MAX_SAMPLES)
+			known->scores[known->nscores++] = (uint8) score;
+	}
 	if ((Pointer) array != DatumGetPointer(datum))
 		pfree(array);
 	known->unscored = DatumGetInt32(slot_getattr(slot, COLUMN_UNSCORED, &isnull));

@@ -20,20 +20,12 @@
 /* Version of key and row; part of the key, too */
 #define RSTAR_CACHE_VERSION 1
 
-/* What the table holds for a key */
-typedef struct RstarKnown
-{
-	int			scored;			/* samples with a score */
-	int			unscored;
-	int64		sum;			/* of the scored ones */
-} RstarKnown;
-
 /*
  * Looks a key up, whatever has been committed until this moment; all zero
  * when there is no row.  Opens and closes the table.  Raises an error when
  * the table is not there or a row does not make sense.
  */
-extern void rstar_cache_lookup(const RstarKey *key, RstarKnown *known);
+extern void rstar_cache_lookup(const RstarKey *key, RstarTally *known);
 
 typedef enum RstarStored
 {

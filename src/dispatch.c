@@ -182,7 +182,7 @@ sample_ended(RstarRequest *request)
 	}
 	else if (request->in_flight == 0)
 	{
-		bool		scored = request->known_scored + request->scored > 0 || request->zero ||
+		bool		scored = request->known.scored + request->scored > 0 || request->zero ||
 			request->kind == RSTAR_KIND_CHECK;
 
 		if (scored)

@@ -84,6 +84,7 @@ describe(const RstarResult *result, const char *server)
 		case RSTAR_STATUS_WORKER_LOST:
 		case RSTAR_STATUS_EMPTY:
 		case RSTAR_STATUS_NO_ROOM:
+		case RSTAR_STATUS_DEADLINE:
 			break;
 	}
 	return describe_other(result, server);
@@ -160,7 +161,7 @@ describe_reply(const RstarResult *result, const char *server)
 	{
 		case RSTAR_STATUS_NO_SCORE:
 			failure.message = psprintf("server \"%s\" gave no score", server);
-			failure.detail = psprintf("%d replies came without a well-formed score.", result->unscored);
+			failure.detail = psprintf("%d replies came without a well-formed score.", result->tally.unscored);
 			failure.hint = "Check that the server runs a Retro* model.";
 			break;
 		case RSTAR_STATUS_TRUNCATED:
@@ -204,6 +205,12 @@ describe_other(const RstarResult *result, const char *server)
 			failure.sqlstate = ERRCODE_PROGRAM_LIMIT_EXCEEDED;
 			failure.message = "query and document are too large for retrostar's shared memory";
 			failure.hint = "Raise \"retrostar.shared_memory\" and restart the server.";
+			break;
+		case RSTAR_STATUS_DEADLINE:
+			failure.sqlstate = ERRCODE_EXTERNAL_ROUTINE_EXCEPTION;
+			failure.message = psprintf("server \"%s\" did not answer before the deadline", server);
+			failure.detail = "The request goes on; its answer will be in the cache.";
+			failure.hint = "Raise \"retrostar.deadline\", or set \"retrostar.on_error\" to \"null\".";
 			break;
 		default:
 			failure.message = psprintf("request ended with status %d", (int) result->status);

@@ -17,22 +17,27 @@
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 #include "utils/timestamp.h"
 
 #include "cache.h"
 #include "failure.h"
+#include "guc.h"
 #include "launch.h"
 #include "pair.h"
 #include "prompt.h"
 #include "queue.h"
 #include "reply.h"
+#include "rerank.h"
 #include "score.h"
 #include "statement.h"
 
 PG_FUNCTION_INFO_V1(retrostar_retro_star_score);
 PG_FUNCTION_INFO_V1(retrostar_retro_star_prompt);
 PG_FUNCTION_INFO_V1(retrostar_retro_star_prefetch);
+PG_FUNCTION_INFO_V1(retrostar_retro_star_rerank);
 PG_FUNCTION_INFO_V1(retrostar_check);
 PG_FUNCTION_INFO_V1(retrostar_cache_key);
 PG_FUNCTION_INFO_V1(retrostar_cache_prune);
@@ -42,6 +47,8 @@ PG_FUNCTION_INFO_V1(retrostar_resume);
 PG_FUNCTION_INFO_V1(retrostar_queue_state);
 
 static char *arg_string(FunctionCallInfo fcinfo, int n);
+static void rerank_args(FunctionCallInfo fcinfo, NullableDatum *args);
+static TimestampTz rerank_deadline(FunctionCallInfo fcinfo);
 static bool check_worker(ReturnSetInfo *rsinfo);
 static void check_row(ReturnSetInfo *rsinfo, const char *endpoint, bool ok,
 					  const char *detail, int64 latency_us);
@@ -94,6 +101,106 @@ retrostar_retro_star_prefetch(PG_FUNCTION_ARGS)
 	if (isnull)
 		PG_RETURN_NULL();
 	PG_RETURN_BOOL(known);
+}
+
+/* Arguments of retro_star_rerank */
+enum
+{
+	RERANK_QUERY,
+	RERANK_IDS,
+	RERANK_DOCS,
+	RERANK_TOP_N,
+	RERANK_PASSES,
+	RERANK_DEADLINE,
+	RERANK_TASK,				/* and the three that follow it, as in score.h */
+	RERANK_SERVER = RERANK_TASK + 4
+};
+
+Datum
+retrostar_retro_star_rerank(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	NullableDatum args[RSTAR_NARGS];
+	ArrayType  *ids;
+	ArrayType  *docs;
+	Datum	   *id_values;
+	Datum	   *doc_values;
+	bool	   *id_nulls;
+	bool	   *doc_nulls;
+	int			nids;
+	int			ndocs;
+	int			n;
+	int			top_n = 0;
+	int16		len;
+	bool		byval;
+	char		align;
+	RstarSet   *set;
+	RstarRanked *ranked;
+
+	InitMaterializedSRF(fcinfo, 0);
+	if (PG_ARGISNULL(RERANK_IDS) || PG_ARGISNULL(RERANK_DOCS))
+		return (Datum) 0;
+	ids = PG_GETARG_ARRAYTYPE_P(RERANK_IDS);
+	docs = PG_GETARG_ARRAYTYPE_P(RERANK_DOCS);
+	get_typlenbyvalalign(ARR_ELEMTYPE(ids), &len, &byval, &align);
+	deconstruct_array(ids, ARR_ELEMTYPE(ids), len, byval, align, &id_values, &id_nulls, &nids);
+	deconstruct_array(docs, TEXTOID, -1, false, TYPALIGN_INT, &doc_values, &doc_nulls, &ndocs);
+	if (nids != ndocs)
+		ereport(ERROR,
+				(errcode(ERRCODE_ARRAY_SUBSCRIPT_ERROR),
+				 errmsg("ids and docs must have the same number of elements"),
+				 errdetail("There are %d ids and %d documents.", nids, ndocs)));
+	if (!PG_ARGISNULL(RERANK_TOP_N))
+	{
+		top_n = PG_GETARG_INT32(RERANK_TOP_N);
+		rstar_rerank_check_top_n(top_n);
+	}
+
+	rerank_args(fcinfo, args);
+	set = rstar_rerank_begin(NULL, args, top_n, arg_string(fcinfo, RERANK_PASSES),
+							 rerank_deadline(fcinfo));
+	for (int i = 0; i < ndocs; i++)
+		rstar_rerank_add(set, doc_values[i], doc_nulls[i], false);
+	ranked = rstar_rerank_finish(set, &n);
+	for (int i = 0; i < n; i++)
+	{
+		Datum		values[4] = {id_values[ranked[i].doc], Float8GetDatum(ranked[i].score),
+			Int32GetDatum(i + 1), Int32GetDatum(ranked[i].samples)};
+		bool		nulls[4] = {id_nulls[ranked[i].doc], !ranked[i].scored, false, false};
+
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+	}
+	return (Datum) 0;
+}
+
+static void
+rerank_args(FunctionCallInfo fcinfo, NullableDatum *args)
+{
+	for (int i = 0; i < RSTAR_NARGS; i++)
+		args[i].isnull = true;
+	args[RSTAR_ARG_QUERY] = fcinfo->args[RERANK_QUERY];
+	for (int i = 0; i < 4; i++)
+		args[RSTAR_ARG_TASK + i] = fcinfo->args[RERANK_TASK + i];
+	args[RSTAR_ARG_SERVER] = fcinfo->args[RERANK_SERVER];
+}
+
+/* From the argument, else the setting; 0: none */
+static TimestampTz
+rerank_deadline(FunctionCallInfo fcinfo)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz deadline;
+
+	if (PG_ARGISNULL(RERANK_DEADLINE))
+		return rstar_deadline == 0 ? 0 : TimestampTzPlusMilliseconds(now, rstar_deadline);
+	deadline = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
+													   TimestampTzGetDatum(now),
+													   PG_GETARG_DATUM(RERANK_DEADLINE)));
+	if (deadline <= now)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("deadline must be positive")));
+	return deadline;
 }
 
 /*

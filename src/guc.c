@@ -21,6 +21,7 @@
 #include "utils/guc.h"
 
 #include "guc.h"
+#include "passes.h"
 
 char	   *rstar_server = NULL;
 char	   *rstar_task = NULL;
@@ -30,6 +31,8 @@ int			rstar_on_miss = RSTAR_ON_MISS_WAIT;
 int			rstar_unscored_reply = RSTAR_UNSCORED_RETRY;
 bool		rstar_cache = true;
 int			rstar_request_limit = RSTAR_DEFAULT_REQUEST_LIMIT;
+int			rstar_deadline = RSTAR_DEFAULT_DEADLINE;
+char	   *rstar_passes = NULL;
 int			rstar_max_requests = RSTAR_DEFAULT_MAX_REQUESTS;
 int			rstar_shared_memory = RSTAR_DEFAULT_SHARED_MEMORY;
 int			rstar_worker_idle_timeout = RSTAR_DEFAULT_WORKER_IDLE_TIMEOUT;
@@ -54,6 +57,7 @@ static const struct config_enum_entry unscored_reply_options[] = {
 
 static void define_user_settings(void);
 static void define_startup_settings(void);
+static bool check_passes(char **newval, void **extra, GucSource source);
 
 void
 rstar_guc_init(void)
@@ -109,6 +113,17 @@ define_user_settings(void)
 							&rstar_request_limit, RSTAR_DEFAULT_REQUEST_LIMIT,
 							-1, INT_MAX,
 							PGC_SUSET, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("retrostar.deadline",
+							"Sets how long one statement waits for scores.",
+							"0: as long as it takes.  What is asked for by then goes on into the cache.",
+							&rstar_deadline, RSTAR_DEFAULT_DEADLINE,
+							0, RSTAR_MAX_DEADLINE,
+							PGC_USERSET, GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomStringVariable("retrostar.passes",
+							   "Sets how samples are spent on a set of documents when a call does not say.",
+							   "For example \"100@1,30@16\" or \"adaptive\".  Empty: retrostar.samples of each.",
+							   &rstar_passes, "",
+							   PGC_USERSET, 0, check_passes, NULL, NULL);
 	DefineCustomIntVariable("retrostar.worker_idle_timeout",
 							"Sets how long a worker without work stays.",
 							NULL,
@@ -132,4 +147,21 @@ define_startup_settings(void)
 							&rstar_shared_memory, RSTAR_DEFAULT_SHARED_MEMORY,
 							RSTAR_MIN_SHARED_MEMORY, RSTAR_MAX_SHARED_MEMORY,
 							PGC_POSTMASTER, GUC_UNIT_KB, NULL, NULL, NULL);
+}
+
+static bool
+check_passes(char **newval, void **extra, GucSource source)
+{
+	RstarPassesSpec spec;
+	RstarPassesCode code;
+	int			position;
+
+	if ((*newval)[0] == '\0')
+		return true;
+	code = rstar_passes_parse(&spec, *newval, strlen(*newval), &position);
+	if (code == RSTAR_PASSES_OK)
+		return true;
+	GUC_check_errdetail("%s", rstar_passes_reason(code));
+	GUC_check_errhint("%s", RSTAR_PASSES_GRAMMAR);
+	return false;
 }

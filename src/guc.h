@@ -37,6 +37,10 @@
 #define RSTAR_MIN_WORKER_IDLE_TIMEOUT		100
 #define RSTAR_MAX_WORKER_IDLE_TIMEOUT		3600000
 
+/* ms; 0: none */
+#define RSTAR_DEFAULT_DEADLINE		0
+#define RSTAR_MAX_DEADLINE			86400000
+
 typedef enum RstarOnError
 {
 	RSTAR_ON_ERROR_ERROR,
@@ -63,6 +67,8 @@ extern int	rstar_on_miss;
 extern int	rstar_unscored_reply;
 extern bool rstar_cache;
 extern int	rstar_request_limit;
+extern int	rstar_deadline;
+extern char *rstar_passes;
 extern int	rstar_max_requests;
 extern int	rstar_shared_memory;
 extern int	rstar_worker_idle_timeout;

@@ -45,6 +45,7 @@ static uint32 free_pending = NO_COOKIE;
 static void make_memo(RstarStatement *statement);
 static void free_cookie(uint32 cookie);
 static void drain(void);
+static void give_up(RstarStatement *statement, RstarMemoEntry *entry);
 
 RstarMemoEntry *
 rstar_memo_entry(RstarStatement *statement, const RstarMemoKey *key)
@@ -124,7 +125,7 @@ rstar_memo_pend(RstarStatement *statement, RstarMemoEntry *entry,
 void
 rstar_memo_set(RstarStatement *statement, RstarMemoEntry *entry, const RstarResult *result)
 {
-	int			n = result->scored + (entry->key.zero ? result->unscored : 0);
+	int			n = result->tally.scored + (entry->key.zero ? result->tally.unscored : 0);
 
 	if (entry->stats != NULL)
 	{
@@ -136,7 +137,7 @@ rstar_memo_set(RstarStatement *statement, RstarMemoEntry *entry, const RstarResu
 	if (result->status == RSTAR_STATUS_OK && n > 0)
 	{
 		entry->state = RSTAR_MEMO_VALUE;
-		entry->score = (double) result->sum / n;
+		entry->tally = result->tally;
 		return;
 	}
 	entry->failure = MemoryContextAlloc(statement->context, sizeof(RstarResult));
@@ -173,14 +174,11 @@ rstar_memo_evaluated(RstarStatement *statement, RstarMemoEntry *entry)
 	}
 }
 
-void
-rstar_memo_abandon(RstarStatement *statement, RstarMemoEntry *entry)
+double
+rstar_memo_score(const RstarMemoEntry *entry)
 {
-	Assert(entry->state == RSTAR_MEMO_PENDING);
-	rstar_queue_release(entry->waiter);
-	free_cookie(entry->cookie);
-	dlist_delete(&entry->link);
-	(void) hash_search(statement->memo, &entry->key, HASH_REMOVE, NULL);
+	return (double) entry->tally.sum /
+		(entry->tally.scored + (entry->key.zero ? entry->tally.unscored : 0));
 }
 
 /* Takes all results that are there, for whichever statement of the session */
@@ -205,7 +203,7 @@ drain(void)
 }
 
 void
-rstar_memo_wait(RstarMemoEntry *entry)
+rstar_memo_wait(RstarStatement *statement, RstarMemoEntry *entry, TimestampTz deadline)
 {
 	instr_time	start;
 	instr_time	waited;
@@ -218,6 +216,17 @@ rstar_memo_wait(RstarMemoEntry *entry)
 	{
 		long		timeout = rstar_launch_ensure();
 
+		if (deadline != 0)
+		{
+			long		left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline);
+
+			if (left <= 0)
+			{
+				give_up(statement, entry);
+				break;
+			}
+			timeout = timeout < 0 ? left : Min(timeout, left);
+		}
 		rstar_queue_wait(entry->waiter, NULL, timeout);
 		drain();
 	}
@@ -225,6 +234,20 @@ rstar_memo_wait(RstarMemoEntry *entry)
 	INSTR_TIME_SUBTRACT(waited, start);
 	if (entry->stats != NULL)
 		entry->stats->wait_us += INSTR_TIME_GET_MICROSEC(waited);
+}
+
+/* The time is up; what was asked for goes on into the cache */
+static void
+give_up(RstarStatement *statement, RstarMemoEntry *entry)
+{
+	RstarResult result;
+
+	rstar_queue_detach(entry->waiter, &result);
+	free_cookie(entry->cookie);
+	dlist_delete(&entry->link);
+	entry->waiter = NULL;
+	result.status = RSTAR_STATUS_DEADLINE;
+	rstar_memo_set(statement, entry, &result);
 }
 
 void

@@ -15,6 +15,7 @@
 #include "postgres.h"
 
 #include "lib/ilist.h"
+#include "utils/timestamp.h"
 
 #include "queue.h"
 #include "score.h"
@@ -43,7 +44,7 @@ typedef struct RstarMemoEntry
 	RstarMemoState state;
 	bool		listed;			/* in statement->values: it may go */
 	bool		warned;			/* its failure has been counted */
-	double		score;			/* VALUE */
+	RstarTally	tally;			/* VALUE */
 	RstarResult *failure;		/* FAILED */
 	RstarWaiter *waiter;		/* PENDING */
 	uint32		cookie;			/* PENDING */
@@ -77,11 +78,16 @@ extern void rstar_memo_keep(RstarMemoEntry *entry);
  */
 extern void rstar_memo_evaluated(RstarStatement *statement, RstarMemoEntry *entry);
 
-/* Gives up what the entry waits for; it is NEW again */
-extern void rstar_memo_abandon(RstarStatement *statement, RstarMemoEntry *entry);
+/* The mean of a VALUE */
+extern double rstar_memo_score(const RstarMemoEntry *entry);
 
-/* Waits, interruptibly, until the entry is not PENDING */
-extern void rstar_memo_wait(RstarMemoEntry *entry);
+/*
+ * Waits, interruptibly, until the entry is not PENDING, or until "deadline"
+ * (0: none).  Then its request goes on, detached, and the entry has FAILED
+ * with status DEADLINE.
+ */
+extern void rstar_memo_wait(RstarStatement *statement, RstarMemoEntry *entry,
+							TimestampTz deadline);
 
 /* Waits, interruptibly, after FULL for this spec */
 extern void rstar_memo_wait_for_room(const RstarSpec *spec);

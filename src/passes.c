@@ -466,8 +466,8 @@ choose_adaptive(RstarPasses *passes, const RstarPassesRound *round)
 }
 
 /*
- * LUCB with a Gaussian radius: open is a document whose interval reaches
- * into that of one on the other side of the boundary.
+ * LUCB with a Gaussian radius: a document's place is open while its interval
+ * reaches into that of one on the other side of the boundary.
  */
 static int
 choose_members(RstarPasses *passes)

@@ -167,11 +167,11 @@ look_up(RstarSpec *spec, uint32 cookie, RstarWaiter **waiter, RstarResult *resul
 			continue;
 		}
 		if (spec->fresh ||
-			request->known_scored + request->scored + request->known_unscored +
-			request->unscored <= result->scored + result->unscored)
+			request->known.scored + request->scored + request->known.unscored +
+			request->unscored <= result->tally.scored + result->tally.unscored)
 			continue;
 		read_result(request, result);
-		if ((spec->zero ? result->scored + result->unscored : result->scored) >= spec->samples)
+		if (result->tally.scored + (spec->zero ? result->tally.unscored : 0) >= spec->samples)
 			found = RSTAR_SUBMITTED_DONE;
 	}
 	if (found == RSTAR_SUBMITTED_NONE && joined != NULL && !spec->peek)
@@ -190,7 +190,7 @@ may_join(const RstarRequest *request, const RstarSpec *spec)
 	return request->kind == RSTAR_KIND_SCORE &&
 		request->serverid == spec->serverid &&
 		request->mapping == spec->mapping &&
-		!(spec->fresh && request->known_scored + request->known_unscored > 0);
+		!(spec->fresh && request->known.scored + request->known.unscored > 0);
 }
 
 /* Raises what the request wants; a running one is queued again for the rest */
@@ -265,9 +265,7 @@ fill_request(RstarRequest *request, const RstarSpec *spec)
 	request->endpoint = spec->endpoint;
 	request->first_sample = spec->first_sample;
 	request->next_sample = spec->first_sample;
-	request->known_scored = spec->known_scored;
-	request->known_unscored = spec->known_unscored;
-	request->known_sum = spec->known_sum;
+	request->known = spec->known;
 	request->wanted = spec->samples;
 	request->zero = spec->zero;
 	request->detached = spec->detached;
@@ -300,9 +298,12 @@ read_result(const RstarRequest *request, RstarResult *result)
 {
 	result->status = request->status;
 	result->http_status = request->http_status;
-	result->scored = request->known_scored + request->scored;
-	result->unscored = request->known_unscored + request->unscored;
-	result->sum = request->known_sum + request->sum;
+	result->tally = request->known;
+	result->tally.scored += request->scored;
+	result->tally.unscored += request->unscored;
+	result->tally.sum += request->sum;
+	for (int i = 0; i < request->scored && result->tally.nscores < RSTAR_MAX_SAMPLES; i++)
+		result->tally.scores[result->tally.nscores++] = request->scores[i];
 	result->new_samples = request->scored + request->unscored;
 	result->prompt_tokens = request->prompt_tokens;
 	result->completion_tokens = request->completion_tokens;
@@ -340,6 +341,19 @@ rstar_queue_release(RstarWaiter *waiter)
 	if (!rstar_shmem_attached())
 		return;
 	LWLockAcquire(rstar_shared->lock, LW_EXCLUSIVE);
+	rstar_shmem_release_waiter(waiter);
+	LWLockRelease(rstar_shared->lock);
+}
+
+void
+rstar_queue_detach(RstarWaiter *waiter, RstarResult *result)
+{
+	RstarRequest *request = waiter->request;
+
+	LWLockAcquire(rstar_shared->lock, LW_EXCLUSIVE);
+	if (request->state == RSTAR_WAITING || request->state == RSTAR_RUNNING)
+		request->detached = true;
+	read_result(request, result);
 	rstar_shmem_release_waiter(waiter);
 	LWLockRelease(rstar_shared->lock);
 }

@@ -14,6 +14,8 @@
 
 #include "postgres.h"
 
+#include "guc.h"
+
 /* A cut piece of what curl or the server said, with its NUL; UTF-8 */
 #define RSTAR_DETAIL_LEN	256
 
@@ -25,6 +27,16 @@ typedef struct RstarKey
 {
 	uint8		bytes[32];
 } RstarKey;
+
+/* Samples of a pair, all together */
+typedef struct RstarTally
+{
+	int			scored;
+	int			unscored;		/* replies that came without a score */
+	int64		sum;			/* of the scores */
+	int			nscores;		/* the first ones, in order of arrival */
+	uint8		scores[RSTAR_MAX_SAMPLES];
+} RstarTally;
 
 /* How a request ended.  rstar_failure_raise() turns these into errors. */
 typedef enum RstarStatus
@@ -45,7 +57,8 @@ typedef enum RstarStatus
 	RSTAR_STATUS_SETUP,			/* key or CA file, memory, descriptors */
 	RSTAR_STATUS_WORKER_LOST,	/* the worker died of it, several times */
 	RSTAR_STATUS_EMPTY,			/* query or document without text; never sent */
-	RSTAR_STATUS_NO_ROOM		/* larger than shared memory; never sent */
+	RSTAR_STATUS_NO_ROOM,		/* larger than shared memory; never sent */
+	RSTAR_STATUS_DEADLINE		/* not known in time; it goes on, detached */
 } RstarStatus;
 
 typedef enum RstarKind
@@ -68,9 +81,7 @@ typedef struct RstarSpec
 	bool		peek;			/* find: do not join */
 	bool		detached;		/* goes on although nobody waits */
 	int			first_sample;	/* number of the first new sample */
-	int			known_scored;	/* samples that count and need not be asked */
-	int			known_unscored;
-	int			known_sum;
+	RstarTally	known;			/* samples that count and need not be asked */
 	uint64		affinity;		/* hash of task and query, for routing */
 	uint64		generation;		/* from find, for submit; see there */
 	uint64		freed;			/* from find, for wait after FULL */
@@ -85,9 +96,7 @@ typedef struct RstarResult
 {
 	RstarStatus status;
 	int			http_status;	/* 0 when there was none */
-	int			scored;			/* samples behind the score, known ones too */
-	int			unscored;
-	int64		sum;			/* of the scored samples */
+	RstarTally	tally;			/* samples behind the score, known ones too */
 	int			new_samples;	/* replies received for this request */
 	int64		prompt_tokens;
 	int64		completion_tokens;
@@ -138,6 +147,12 @@ extern bool rstar_queue_next(uint32 *cookie, RstarResult *result);
 
 /* Gives up interest; a request that interests nobody ends.  Never raises. */
 extern void rstar_queue_release(RstarWaiter *waiter);
+
+/*
+ * Gives up interest, but the request goes on for the cache's sake.  Reads what
+ * came of it until now.
+ */
+extern void rstar_queue_detach(RstarWaiter *waiter, RstarResult *result);
 
 /*
  * Sleeps until this waiter is ready (NULL: any of this session), something

@@ -134,7 +134,10 @@ parse_json(const char *body, size_t len)
 	json_object *root;
 
 	if (len >= 3 && memcmp(body, "\xef\xbb\xbf", 3) == 0)
-		body += 3, len -= 3;
+	{
+		body += 3;
+		len -= 3;
+	}
 	if (len == 0 || len > INT_MAX || !tree_fits(body, len))
 		return NULL;
 
@@ -188,7 +191,8 @@ parse_event(const char *body, size_t len)
 
 	if (len < 5 || memcmp(body, "data:", 5) != 0)
 		return NULL;
-	body += 5, len -= 5;
+	body += 5;
+	len -= 5;
 	end = memchr(body, '\n', len);
 	return parse_json(body, end != NULL ? (size_t) (end - body) : len);
 }

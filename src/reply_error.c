@@ -153,7 +153,10 @@ rstar_reply_retry_after(const char *value, size_t len, long long now, int max)
 	long long	seconds;
 
 	while (len > 0 && (*value == ' ' || *value == '\t'))
-		value++, len--;
+	{
+		value++;
+		len--;
+	}
 	while (len > 0 && (value[len - 1] == ' ' || value[len - 1] == '\t' ||
 					   value[len - 1] == '\r' || value[len - 1] == '\n'))
 		len--;

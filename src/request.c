@@ -24,10 +24,10 @@ static void cancel_in_flight(RstarRequest *request);
 static int
 counted(const RstarRequest *request, bool zero)
 {
-	int			n = request->known_scored + request->scored;
+	int			n = request->known.scored + request->scored;
 
 	if (zero)
-		n += request->known_unscored + request->unscored;
+		n += request->known.unscored + request->unscored;
 	return n;
 }
 
@@ -42,10 +42,10 @@ rstar_shmem_satisfied(const RstarRequest *request, int wanted, bool zero)
 int
 rstar_shmem_needed(const RstarRequest *request)
 {
-	int			known = request->known_scored;
+	int			known = request->known.scored;
 
 	if (request->zero)
-		known += request->known_unscored;
+		known += request->known.unscored;
 	return Max(request->wanted - known, 0);
 }
 

@@ -35,6 +35,7 @@ typedef struct Ask
 	const RstarCall *call;
 	RstarText	query;
 	RstarText	doc;
+	const RstarTally *have;		/* samples that count although it is to be fresh */
 	RstarSpec	spec;
 	int			known;			/* samples that are there already */
 	StringInfoData body;		/* built when needed; data NULL before */
@@ -44,6 +45,8 @@ static double planning_score(const NullableDatum *args, bool *isnull);
 static bool announced_key(RstarStatement *statement, const RstarCall *call,
 						  const NullableDatum *args, RstarKey *key);
 static bool same_datum(Datum a, Datum b);
+static void set_memo_key(RstarMemoKey *memo_key, const RstarKey *key, int samples);
+static TimestampTz deadline(const RstarStatement *statement);
 static RstarMemoEntry *find_entry(RstarStatement *statement, const RstarCall *call,
 								  const RstarKey *key);
 static void ask_begin(Ask *ask, RstarStatement *statement, const RstarCall *call,
@@ -54,7 +57,8 @@ static RstarSubmitted ask_once(Ask *ask, uint32 cookie, RstarWaiter **waiter,
 static bool known_suffices(Ask *ask, RstarResult *result);
 static void check_request_limit(Ask *ask);
 static RstarSubmitted fill_entry(RstarStatement *statement, const RstarCall *call,
-								 RstarMemoEntry *entry, RstarText query, RstarText doc);
+								 RstarMemoEntry *entry, RstarText query, RstarText doc,
+								 const RstarTally *have);
 static double outcome(RstarStatement *statement, RstarMemoEntry *entry, const char *server,
 					  bool *isnull);
 
@@ -87,14 +91,14 @@ rstar_score_get(const NullableDatum *args, bool *isnull)
 		rstar_pair_key(call, query, doc, &key);
 		entry = find_entry(statement, call, &key);
 		if (entry->state == RSTAR_MEMO_NEW &&
-			fill_entry(statement, call, entry, query, doc) == RSTAR_SUBMITTED_NONE)
+			fill_entry(statement, call, entry, query, doc, NULL) == RSTAR_SUBMITTED_NONE)
 		{
 			rstar_memo_evaluated(statement, entry);
 			return 0;			/* on_miss = skip */
 		}
 	}
 	if (entry->state == RSTAR_MEMO_PENDING)
-		rstar_memo_wait(entry);
+		rstar_memo_wait(statement, entry, deadline(statement));
 	score = outcome(statement, entry, call->server.name, isnull);
 	rstar_memo_evaluated(statement, entry);
 	return score;
@@ -110,7 +114,7 @@ planning_score(const NullableDatum *args, bool *isnull)
 	RstarStatement *statement = rstar_statement_current();
 	const RstarCall *call = rstar_pair_resolve(statement, args);
 	RstarKey	key;
-	RstarKnown	known;
+	RstarTally	known;
 
 	rstar_pair_key(call, rstar_pair_text(args[RSTAR_ARG_QUERY].value),
 				   rstar_pair_text(args[RSTAR_ARG_DOC].value), &key);
@@ -147,7 +151,7 @@ rstar_score_ahead(const NullableDatum *args, RstarScoreStats *stats, RstarAhead 
 	entry = find_entry(statement, call, &key);
 	if (entry->state == RSTAR_MEMO_NEW)
 	{
-		RstarSubmitted submitted = fill_entry(statement, call, entry, query, doc);
+		RstarSubmitted submitted = fill_entry(statement, call, entry, query, doc, NULL);
 
 		if (submitted == RSTAR_SUBMITTED_SENT)
 			entry->stats = stats;
@@ -210,12 +214,39 @@ find_entry(RstarStatement *statement, const RstarCall *call, const RstarKey *key
 {
 	RstarMemoKey memo_key;
 
-	memset(&memo_key, 0, sizeof(memo_key));
-	memo_key.key = *key;
-	memo_key.samples = call->samples;
-	memo_key.zero = rstar_unscored_reply == RSTAR_UNSCORED_ZERO;
-	memo_key.fresh = !rstar_cache;
+	set_memo_key(&memo_key, key, call->samples);
 	return rstar_memo_entry(statement, &memo_key);
+}
+
+static void
+set_memo_key(RstarMemoKey *memo_key, const RstarKey *key, int samples)
+{
+	memset(memo_key, 0, sizeof(RstarMemoKey));
+	memo_key->key = *key;
+	memo_key->samples = samples;
+	memo_key->zero = rstar_unscored_reply == RSTAR_UNSCORED_ZERO;
+	memo_key->fresh = !rstar_cache;
+}
+
+/* Setting retrostar.deadline, from the statement's first call on */
+static TimestampTz
+deadline(const RstarStatement *statement)
+{
+	return rstar_deadline == 0 ? 0 :
+		TimestampTzPlusMilliseconds(statement->started, rstar_deadline);
+}
+
+RstarMemoEntry *
+rstar_score_submit(RstarStatement *statement, const RstarCall *call, const RstarKey *key,
+				   RstarText query, RstarText doc, int samples, const RstarTally *have)
+{
+	RstarMemoEntry *entry = MemoryContextAllocZero(statement->context, sizeof(RstarMemoEntry));
+
+	set_memo_key(&entry->key, key, samples);
+	if (fill_entry(statement, call, entry, query, doc, have) != RSTAR_SUBMITTED_NONE)
+		return entry;
+	pfree(entry);
+	return NULL;
 }
 
 /*
@@ -225,7 +256,7 @@ find_entry(RstarStatement *statement, const RstarCall *call, const RstarKey *key
  */
 static RstarSubmitted
 fill_entry(RstarStatement *statement, const RstarCall *call, RstarMemoEntry *entry,
-		   RstarText query, RstarText doc)
+		   RstarText query, RstarText doc, const RstarTally *have)
 {
 	Ask			ask;
 	RstarWaiter *waiter = NULL;
@@ -234,6 +265,8 @@ fill_entry(RstarStatement *statement, const RstarCall *call, RstarMemoEntry *ent
 	uint32		cookie;
 
 	ask_begin(&ask, statement, call, &entry->key.key, query, doc);
+	ask.spec.samples = entry->key.samples;
+	ask.have = have;
 	for (;;)
 	{
 		cookie = rstar_memo_cookie();
@@ -334,29 +367,26 @@ static bool
 known_suffices(Ask *ask, RstarResult *result)
 {
 	RstarSpec  *spec = &ask->spec;
-	RstarKnown	known;
+	RstarTally	known;
 
 	rstar_cache_lookup(&spec->key, &known);
-	if (result->scored + result->unscored > known.scored + known.unscored)
-	{
-		known.scored = result->scored;
-		known.unscored = result->unscored;
-		known.sum = result->sum;
-	}
+	if (result->tally.scored + result->tally.unscored > known.scored + known.unscored)
+		known = result->tally;
 	spec->first_sample = known.scored + known.unscored;
 	if (spec->fresh)
-		memset(&known, 0, sizeof(known));
-	spec->known_scored = known.scored;
-	spec->known_unscored = known.unscored;
-	spec->known_sum = known.sum;
+	{
+		if (ask->have != NULL)
+			known = *ask->have;
+		else
+			memset(&known, 0, sizeof(known));
+	}
+	spec->known = known;
 	ask->known = known.scored + (spec->zero ? known.unscored : 0);
 	if (ask->known < spec->samples)
 		return false;
 	memset(result, 0, sizeof(RstarResult));
 	result->status = RSTAR_STATUS_OK;
-	result->scored = known.scored;
-	result->unscored = known.unscored;
-	result->sum = known.sum;
+	result->tally = known;
 	return true;
 }
 
@@ -381,7 +411,7 @@ outcome(RstarStatement *statement, RstarMemoEntry *entry, const char *server, bo
 	if (entry->state == RSTAR_MEMO_VALUE)
 	{
 		*isnull = false;
-		return entry->score;
+		return rstar_memo_score(entry);
 	}
 	Assert(entry->state == RSTAR_MEMO_FAILED);
 	if (rstar_on_error == RSTAR_ON_ERROR_ERROR)
@@ -458,7 +488,7 @@ rstar_score_check(Oid serverid, Oid mapping, int endpoint, RstarResult *result)
 		rstar_memo_wait_for_room(&spec);
 	}
 	rstar_memo_pend(statement, entry, waiter, cookie);
-	rstar_memo_wait(entry);
+	rstar_memo_wait(statement, entry, 0);
 	*result = *entry->failure;
 }
 

@@ -17,6 +17,7 @@
 
 #include "fmgr.h"
 
+#include "prompt.h"
 #include "queue.h"
 
 /* Positions of retro_star_score's arguments; explain and prefetch share them */
@@ -68,6 +69,24 @@ extern double rstar_score_get(const NullableDatum *args, bool *isnull);
  * score is known already.  May block, interruptibly, while the queue is full.
  */
 extern bool rstar_score_prefetch(const NullableDatum *args, bool *isnull);
+
+struct RstarCall;
+struct RstarMemoEntry;
+struct RstarStatement;
+
+/*
+ * For a set of documents: asks for so many samples of one pair, those that
+ * are known included, and does not wait.  The entry is allocated in the
+ * statement's context and is the caller's to wait for (rstar_memo_wait) and,
+ * when it is not PENDING, to free; NULL when retrostar.on_miss is "skip" and
+ * the samples are not known.  "have" (or NULL): samples that count also when
+ * retrostar.cache is off.  May block while the queue is full.
+ */
+extern struct RstarMemoEntry *rstar_score_submit(struct RstarStatement *statement,
+												 const struct RstarCall *call,
+												 const RstarKey *key,
+												 RstarText query, RstarText doc,
+												 int samples, const RstarTally *have);
 
 /*
  * Asks one endpoint of a server for its models, through the worker; waits.

@@ -156,9 +156,7 @@ typedef struct RstarRequest
 	uint64		affinity;
 	int			endpoint;
 	int			first_sample;
-	int			known_scored;
-	int			known_unscored;
-	int			known_sum;
+	RstarTally	known;			/* what was there before */
 	char		model[RSTAR_MODEL_LEN];
 
 	/* links */

@@ -206,8 +206,10 @@ make_statement(MemoryContext parent)
 
 	statement->context = context;
 	statement->parent = parent;
+	statement->started = GetCurrentTimestamp();
 	dlist_init(&statement->pending);
 	dlist_init(&statement->values);
+	dlist_init(&statement->sets);
 	dlist_push_head(&statements, &statement->link);
 	callback->func = end_statement;
 	callback->arg = statement;

@@ -20,6 +20,7 @@
 
 #include "lib/ilist.h"
 #include "utils/hsearch.h"
+#include "utils/timestamp.h"
 
 #include "queue.h"
 
@@ -37,8 +38,12 @@ typedef struct RstarStatement
 	dlist_head	pending;		/* memo entries that wait for a request */
 	dlist_head	values;			/* memo entries that may go, oldest first */
 	int64		sent;			/* samples, for request_limit */
+	TimestampTz started;		/* when the first call came, for the deadline */
 	const struct RstarAhead *announced;
 	int			nannounced;
+
+	/* rerank.c */
+	dlist_head	sets;			/* that are not finished */
 
 	/* pair.c */
 	struct RstarCall *calls;	/* argument combinations seen, newest first */

@@ -8,7 +8,8 @@
 # after a failure.  The last line is "N passed, N failed"; the exit status is
 # not 0 when something failed.
 #
-#   --only PART   unit, simulator, regress, isolation or tap; may be repeated
+#   --only PART   source, unit, simulator, regress, isolation or tap; may be
+#                 repeated
 #
 # PG_CONFIG chooses the PostgreSQL, for example one built with assertions.
 # On failure the logs are kept, and their place is printed.
@@ -20,7 +21,7 @@ set -uo pipefail
 # shellcheck source=test/setup.sh
 . "$(dirname "$(realpath "${BASH_SOURCE[0]}")")/setup.sh"
 
-parts=(unit simulator regress isolation tap)
+parts=(source unit simulator regress isolation tap)
 chosen=()
 work='' group='' run_as=()
 total_passed=0 total_failed=0
@@ -42,7 +43,7 @@ main()
 	echo "PostgreSQL: $("$PG_CONFIG" --version) ($PG_CONFIG)"
 	{ setup_copy && setup_postgres; } || setup_die "could not set up $work"
 	build
-	for part in "${chosen[@]}"; do
+	for part in ${chosen[@]+"${chosen[@]}"}; do
 		run_part "$part"
 	done
 	report
@@ -56,7 +57,7 @@ options()
 				[[ " ${parts[*]} " == *" ${2:-} "* ]] || setup_die "--only takes one of: ${parts[*]}"
 				chosen+=("$2")
 				shift 2 ;;
-			-h|--help) sed -n '3,15s/^# \{0,1\}//p' "$0"; exit ;;
+			-h|--help) sed -n '3,16s/^# \{0,1\}//p' "$0"; exit ;;
 			*) setup_die "unknown option \"$1\"; see test/run.sh --help" ;;
 		esac
 	done
@@ -83,22 +84,45 @@ run()
 	return $status
 }
 
+# The parts that need what does not build are not run; "build" is one failure
 build()
 {
 	local jobs
 	jobs=$(nproc)
 
-	run build make -j "$jobs" with_llvm=no COPT=-Werror install || build_failed retrostar
-	run build-simulator make -j "$jobs" -C test/simulator CFLAGS='-O2 -g -Wall -Wextra -Werror' ||
-		build_failed "the simulator"
+	if wanted regress isolation tap &&
+		! run build-retrostar make -s -j "$jobs" with_llvm=no COPT=-Werror install; then
+		build_failed retrostar regress isolation tap
+	fi
+	if wanted simulator tap &&
+		! run build-simulator make -s -j "$jobs" -C test/simulator CFLAGS='-O2 -g -Wall -Wextra -Werror'; then
+		build_failed simulator simulator tap
+	fi
 }
 
+# Is one of these parts chosen?
+wanted()
+{
+	local part
+
+	for part; do
+		[[ " ${chosen[*]} " != *" $part "* ]] || return 0
+	done
+	return 1
+}
+
+# WHAT PART...
 build_failed()
 {
-	broken+=("build")
-	echo "Building $1 failed."
-	total_failed=1
-	report
+	local part kept=()
+
+	echo "The build of $1 failed; not run: ${*:2}"
+	broken+=("build-$1")
+	total_failed=$((total_failed + 1))
+	for part in "${chosen[@]}"; do
+		[[ " ${*:2} " == *" $part "* ]] || kept+=("$part")
+	done
+	chosen=(${kept[@]+"${kept[@]}"})
 }
 
 clean_up()
@@ -143,6 +167,12 @@ run_part()
 	fi
 	total_passed=$((total_passed + passed))
 	total_failed=$((total_failed + failed))
+}
+
+part_source()
+{
+	run source test/check_source.sh || status=$?
+	count_lines source
 }
 
 part_unit()
@@ -232,7 +262,7 @@ report()
 
 	for name in ${broken[@]+"${broken[@]}"}; do
 		printf '\n--- %s ---\n' "$name"
-		tail -n 60 "$logs/$name"*.log
+		tail -n 60 "$logs/$name.log"
 		while IFS= read -r diffs; do
 			printf '\n'
 			head -n 200 "$diffs"

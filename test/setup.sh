@@ -111,6 +111,7 @@ setup_missing()
 		if [ -n "$bare" ]; then echo "postgresql-server-dev-$bare"; else echo postgresql; fi
 	fi
 	if [ "$1" = test ]; then
+		command -v python3 >/dev/null || echo python3
 		command -v prove >/dev/null || echo perl
 		perl -MIPC::Run -e 1 2>/dev/null || echo libipc-run-perl
 	fi
@@ -242,6 +243,7 @@ setup_work()
 	work=$(mktemp -d "$parent/retrostar-$1.XXXXXX") || exit 1
 	[ -z "$user" ] || chown "$user:$(id -g $user)" "$work"
 	export HOME=$work
+	unset http_proxy https_proxy all_proxy HTTP_PROXY HTTPS_PROXY ALL_PROXY
 	cd "$work" || exit 1
 }
 

@@ -32,7 +32,10 @@ require_same_date(const char *value, size_t len, int seconds)
 	time_t		date;
 
 	while (len > 0 && (*value == ' ' || *value == '\t'))
-		value++, len--;
+	{
+		value++;
+		len--;
+	}
 	if (len == 0 || (*value >= '0' && *value <= '9'))
 		return;
 	/* white space may follow, any amount of it */

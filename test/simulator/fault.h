@@ -20,8 +20,8 @@ typedef enum SimFaultPhase
 {
 	SIM_PHASE_ARRIVAL,			/* in the place of any service */
 	SIM_PHASE_CONTENT,			/* another text, finish_reason, usage, .. */
-	SIM_PHASE_REPLY				/* the made reply is changed, or sent in a
-								 * bad way */
+	SIM_PHASE_REPLY				/* the made reply is changed, or sent in a bad
+								 * way */
 } SimFaultPhase;
 
 struct SimFault;

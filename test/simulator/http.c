@@ -235,7 +235,6 @@ conn_open(struct MHD_Connection *mhd, bool control, void **socket_context)
 	epoll_ctl(main_epoll, EPOLL_CTL_ADD, conn->fd, &ev);
 	if (!control)
 	{
-		open_connections++;
 		sim_stats.connections++;
 		idle_start(conn);
 	}
@@ -302,7 +301,7 @@ daemon_start(int which, int connection_limit)
 {
 	unsigned	flags = MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET |
 		MHD_ALLOW_SUSPEND_RESUME | MHD_USE_TURBO | MHD_USE_ERROR_LOG;
-	struct MHD_OptionItem tls[3] = {{MHD_OPTION_END, 0, NULL}};
+	struct MHD_OptionItem tls[3] = {{MHD_OPTION_END, 0, NULL}}; /* three ends */
 	char	   *key = NULL;
 	char	   *cert = NULL;
 	struct MHD_Daemon *d;
@@ -319,9 +318,10 @@ daemon_start(int which, int connection_limit)
 			free(cert);
 			return NULL;
 		}
-		tls[0] = (struct MHD_OptionItem) {MHD_OPTION_HTTPS_MEM_KEY, 0, key};
-		tls[1] = (struct MHD_OptionItem) {MHD_OPTION_HTTPS_MEM_CERT, 0, cert};
-		tls[2] = (struct MHD_OptionItem) {MHD_OPTION_END, 0, NULL};
+		tls[0].option = MHD_OPTION_HTTPS_MEM_KEY;
+		tls[0].ptr_value = key;
+		tls[1].option = MHD_OPTION_HTTPS_MEM_CERT;
+		tls[1].ptr_value = cert;
 	}
 	d = MHD_start_daemon(flags, 0, NULL, NULL, on_request, NULL,
 						 MHD_OPTION_EXTERNAL_LOGGER, no_log, NULL,
@@ -402,9 +402,17 @@ sim_http_stop(void)
 void
 sim_http_add(int fd, const struct sockaddr *addr, socklen_t len, bool control)
 {
-	/* On failure libmicrohttpd has closed the socket */
-	MHD_add_connection(daemons[control ? CONTROL : SERVICE], fd, addr, len);
-	work[control ? CONTROL : SERVICE] = true;
+	int			which = control ? CONTROL : SERVICE;
+
+	/*
+	 * Counted here and not in conn_open: newer versions call that later, when
+	 * the limit on connections is passed already.  On failure libmicrohttpd
+	 * has closed the socket.
+	 */
+	if (MHD_add_connection(daemons[which], fd, addr, len) == MHD_YES &&
+		!control)
+		open_connections++;
+	work[which] = true;
 }
 
 bool

@@ -96,16 +96,21 @@ follow_parent(pid_t parent)
 static int
 wait_events(struct epoll_event *events, bool pending)
 {
+	static bool coarse;			/* an old kernel, or valgrind */
 	int64_t		us = pending ? 0 : sim_timer_wait();
 	struct timespec timeout = {us / 1000000, us % 1000000 * 1000};
-	int			n;
 
-	n = epoll_pwait2(epoll_fd, events, SIM_EVENTS, us < 0 ? NULL : &timeout,
-					 NULL);
-	if (n < 0 && errno == ENOSYS)
-		n = epoll_wait(epoll_fd, events, SIM_EVENTS,
-					   us < 0 ? -1 : (int) ((us + 999) / 1000));
-	return n;
+	if (!coarse)
+	{
+		int			n = epoll_pwait2(epoll_fd, events, SIM_EVENTS,
+									 us < 0 ? NULL : &timeout, NULL);
+
+		if (n >= 0 || errno != ENOSYS)
+			return n;
+		coarse = true;
+	}
+	return epoll_wait(epoll_fd, events, SIM_EVENTS,
+					  us < 0 ? -1 : (int) ((us + 999) / 1000));
 }
 
 static void

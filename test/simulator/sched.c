@@ -117,7 +117,7 @@ start(SimRequest *req)
 		hung_count++;
 		into(&hung, req);
 	}
-	else if (sim_settings.hold)
+	else if (sim_settings.hold || req->hold)
 	{
 		held_count++;
 		into(&held, req);

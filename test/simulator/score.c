@@ -76,7 +76,8 @@ sim_hash(const void *data, size_t len, uint64_t seed)
 		h ^= h >> 29;
 	}
 	w = 0;
-	memcpy(&w, p, len);
+	if (len > 0)
+		memcpy(&w, p, len);
 	return mix((h ^ w) * UINT64_C(0x9fb21c651e98df25));
 }
 
@@ -90,7 +91,7 @@ sim_rng_next(SimRng *rng)
 double
 sim_rng_uniform(SimRng *rng)
 {
-	return (sim_rng_next(rng) >> 11) * 0x1p-53;
+	return (sim_rng_next(rng) >> 11) / 9007199254740992.0;	/* 2^53 */
 }
 
 static const char *

@@ -181,24 +181,25 @@ typedef struct SimRequest
 	SimReply	reply;
 
 	/* sched.c */
-	TAILQ_ENTRY(SimRequest) entry;
+				TAILQ_ENTRY(SimRequest) entry;
 	struct SimList *list;		/* the list it is in, or NULL */
 	SimTimer	timer;			/* service, drip, failure or wait */
 	int			slots;
 	uint64_t	service;		/* microseconds */
 	bool		hang;			/* runs until the client goes */
+	bool		hold;			/* runs until it is released */
 
 	/* chat.c */
 	bool		chat;			/* counted as a chat request */
 	uint64_t	arrived;
 	uint64_t	log_id;			/* in log.c, 0: none */
-	char		rid[64];		/* for /abort_request, "" without */
+	char		rid[128];		/* for /abort_request, "" without */
 	int			prompt_tokens;
 	int			completion_tokens;
 	struct SimFault *fault;		/* the chosen failure, owned, or NULL */
 
 	/* stats.c: /sim/wait */
-	LIST_ENTRY(SimRequest) waiter;
+				LIST_ENTRY(SimRequest) waiter;
 	struct SimWait *wait;
 } SimRequest;
 

@@ -1,0 +1,456 @@
+/*-------------------------------------------------------------------------
+ *
+ * rerank.c
+ *		A set of documents, scored in passes and put in order.
+ *
+ * Called by: functions.c, aggregate.c.  Calls: passes.c (whom to ask for how
+ * many samples), score.c (asks), memo.c (waits).
+ *
+ * In a round everything is asked for before anything is waited for.  The
+ * groups of an aggregate go on together: while one waits for its round, the
+ * requests of the others are under way, and whenever its round ends those
+ * whose rounds have ended too begin the next.  Should one of them get another
+ * document after that (grouping sets), it begins again, with what it knows.
+ *
+ * Samples that are known count, but passes.c is told of a document no more
+ * than the samples that the round asks for: so a set that was scored before
+ * goes the same way again, and asks for nothing.
+ *
+ * Copyright (c) 2026, the retrostar authors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "lib/ilist.h"
+#include "utils/builtins.h"
+#include "utils/datum.h"
+#include "utils/hsearch.h"
+#include "utils/memutils.h"
+
+#include "failure.h"
+#include "guc.h"
+#include "memo.h"
+#include "pair.h"
+#include "passes.h"
+#include "rerank.h"
+#include "statement.h"
+
+/* One document of a set */
+typedef struct SetDoc
+{
+	Datum		text;
+	bool		isnull;
+	bool		failed;			/* for good: it is not asked again */
+	int			first;			/* the first document of the same key, or itself */
+	RstarKey	key;
+	RstarMemoEntry *entry;		/* asked for, not yet taken */
+	int			asked;			/* samples that the entry is for */
+	RstarTally	tally;			/* what is known */
+} SetDoc;
+
+typedef struct KeyEntry
+{
+	RstarKey	key;
+	int			doc;
+} KeyEntry;
+
+struct RstarSet
+{
+	dlist_node	link;			/* in statement->sets until it is finished */
+	bool		linked;
+	MemoryContext context;
+	const void *owner;
+	RstarStatement *statement;
+	NullableDatum args[RSTAR_NARGS];
+	RstarPassesSpec spec;
+	int			top_n;			/* 0: all */
+	TimestampTz deadline;
+	bool		late;			/* the deadline has passed */
+	SetDoc	   *docs;
+	int			ndocs;
+	int			maxdocs;
+	HTAB	   *keys;
+	RstarPasses *passes;		/* once no document seems to come any more */
+	int		   *order;			/* documents that passes.c knows of */
+	int			norder;
+	bool		in_round;		/* entries are to be waited for */
+	bool		done;			/* no round is left */
+};
+
+static void parse_passes(RstarPassesSpec *spec, const char *passes);
+static void give_up_set(void *arg);
+static int	first_target(const RstarSet *set, int doc);
+static void ask(RstarSet *set, SetDoc *doc, int samples);
+static void begin_passes(RstarSet *set);
+static bool begin_round(RstarSet *set);
+static bool round_ended(const RstarSet *set);
+static void end_round(RstarSet *set);
+static void take(RstarSet *set, SetDoc *doc);
+static int	samples_of(const RstarTally *tally);
+static void feed(RstarSet *set, int i, int limit);
+static void advance_others(const RstarSet *set);
+static int	compare_ranked(const void *a, const void *b);
+
+RstarSet *
+rstar_rerank_begin(const void *owner, const NullableDatum *args, int top_n,
+				   const char *passes, TimestampTz deadline)
+{
+	RstarSet   *set = palloc0(sizeof(RstarSet));
+	MemoryContextCallback *callback = palloc(sizeof(MemoryContextCallback));
+	HASHCTL		control;
+
+	rstar_score_require_preload();
+	parse_passes(&set->spec, passes);
+	set->context = CurrentMemoryContext;
+	set->owner = owner;
+	set->statement = rstar_statement_current();
+	set->top_n = top_n;
+	set->deadline = deadline;
+	for (int i = 0; i < RSTAR_NARGS; i++)
+	{
+		set->args[i].isnull = args[i].isnull || i == RSTAR_ARG_DOC;
+		if (!set->args[i].isnull)
+			set->args[i].value = i == RSTAR_ARG_SAMPLES ? args[i].value :
+				PointerGetDatum(PG_DETOAST_DATUM_COPY(args[i].value));
+	}
+	/* Wrong arguments are errors even for an empty set */
+	(void) rstar_pair_resolve(set->statement, set->args);
+
+	memset(&control, 0, sizeof(control));
+	control.keysize = sizeof(RstarKey);
+	control.entrysize = sizeof(KeyEntry);
+	control.hcxt = CurrentMemoryContext;
+	set->keys = hash_create("retrostar set", 128, &control,
+							HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	dlist_push_tail(&set->statement->sets, &set->link);
+	set->linked = true;
+	callback->func = give_up_set;
+	callback->arg = set;
+	MemoryContextRegisterResetCallback(CurrentMemoryContext, callback);
+	return set;
+}
+
+static void
+parse_passes(RstarPassesSpec *spec, const char *passes)
+{
+	RstarPassesCode code;
+	int			position;
+
+	if (passes == NULL && rstar_passes[0] != '\0')
+		passes = rstar_passes;
+	if (passes == NULL)
+		passes = psprintf("%d", rstar_samples);
+	code = rstar_passes_parse(spec, passes, strlen(passes), &position);
+	if (code != RSTAR_PASSES_OK)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid specification of passes: \"%s\"", passes),
+				 errdetail("%s (character %d)", rstar_passes_reason(code), position + 1),
+				 errhint("%s", RSTAR_PASSES_GRAMMAR)));
+}
+
+void
+rstar_rerank_check_top_n(int top_n)
+{
+	if (top_n < 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("top_n must be positive, not %d", top_n)));
+}
+
+/*
+ * The set's memory goes.  Its entries belong to the statement, which gives up
+ * at its end what is still pending.
+ */
+static void
+give_up_set(void *arg)
+{
+	RstarSet   *set = arg;
+
+	if (set->linked)
+		dlist_delete(&set->link);
+	set->linked = false;
+}
+
+bool
+rstar_rerank_same_query(const RstarSet *set, const NullableDatum *query)
+{
+	const NullableDatum *mine = &set->args[RSTAR_ARG_QUERY];
+
+	if (mine->isnull || query->isnull)
+		return mine->isnull && query->isnull;
+	return datumIsEqual(mine->value, PointerGetDatum(PG_DETOAST_DATUM(query->value)), false, -1) ||
+		DatumGetBool(DirectFunctionCall2(byteaeq, mine->value, query->value));
+}
+
+void
+rstar_rerank_add(RstarSet *set, Datum text, bool isnull, bool copy)
+{
+	MemoryContext old = MemoryContextSwitchTo(set->context);
+	SetDoc	   *doc;
+
+	if (set->ndocs == RSTAR_PASSES_MAX_DOCUMENTS)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("too many documents in one set"),
+				 errdetail("There can be %d at most.", RSTAR_PASSES_MAX_DOCUMENTS)));
+	if (set->ndocs == set->maxdocs)
+	{
+		set->maxdocs = Max(64, set->maxdocs * 2);
+		set->docs = set->docs ? repalloc_huge(set->docs, set->maxdocs * sizeof(SetDoc)) :
+			palloc(set->maxdocs * sizeof(SetDoc));
+	}
+	set->passes = NULL;			/* begin again, if another group had begun it */
+	set->norder = 0;
+	set->in_round = set->done = false;
+	doc = &set->docs[set->ndocs];
+	memset(doc, 0, sizeof(SetDoc));
+	doc->isnull = isnull || set->args[RSTAR_ARG_QUERY].isnull;
+	doc->first = set->ndocs;
+	set->ndocs++;
+	if (!doc->isnull)
+	{
+		MemoryContext scratch = AllocSetContextCreate(set->context, "retrostar document",
+													  ALLOCSET_DEFAULT_SIZES);
+		const RstarCall *call;
+		KeyEntry   *entry;
+		bool		found;
+
+		doc->text = copy ? datumCopy(text, false, -1) : text;
+		MemoryContextSwitchTo(scratch);
+		call = rstar_pair_resolve(set->statement, set->args);
+		rstar_pair_key(call, rstar_pair_text(set->args[RSTAR_ARG_QUERY].value),
+					   rstar_pair_text(doc->text), &doc->key);
+		entry = hash_search(set->keys, &doc->key, HASH_ENTER, &found);
+		if (!found)
+			entry->doc = doc->first;
+		doc->first = entry->doc;
+		if (!found && first_target(set, doc->first) > 0)
+			ask(set, doc, first_target(set, doc->first));
+		MemoryContextSwitchTo(set->context);
+		MemoryContextDelete(scratch);
+	}
+	MemoryContextSwitchTo(old);
+}
+
+/* Samples that the first round will want of a document; passes.c agrees */
+static int
+first_target(const RstarSet *set, int doc)
+{
+	if (set->spec.kind == RSTAR_PASSES_FIXED && doc >= set->spec.rounds[0].documents)
+		return 0;
+	return set->spec.nrounds > 0 ? set->spec.rounds[0].samples : 1;
+}
+
+static void
+ask(RstarSet *set, SetDoc *doc, int samples)
+{
+	const RstarCall *call = rstar_pair_resolve(set->statement, set->args);
+	RstarText	query = rstar_pair_text(set->args[RSTAR_ARG_QUERY].value);
+
+	doc->entry = rstar_score_submit(set->statement, call, &doc->key, query,
+									rstar_pair_text(doc->text), samples, &doc->tally);
+	doc->asked = samples;
+	if (doc->entry == NULL)
+		doc->failed = true;		/* on_miss = skip */
+}
+
+RstarRanked *
+rstar_rerank_finish(RstarSet *set, int *n)
+{
+	RstarRanked *ranked = palloc_extended(Max(set->ndocs, 1) * sizeof(RstarRanked),
+										  MCXT_ALLOC_HUGE);
+
+	begin_passes(set);
+	while (set->in_round || begin_round(set))
+	{
+		advance_others(set);
+		end_round(set);
+	}
+	give_up_set(set);
+
+	for (int i = 0; i < set->ndocs; i++)
+	{
+		const RstarTally *tally = &set->docs[set->docs[i].first].tally;
+
+		ranked[i].doc = i;
+		ranked[i].samples = tally->scored;
+		ranked[i].scored = !set->docs[i].isnull && samples_of(tally) > 0;
+		ranked[i].score = ranked[i].scored ? (double) tally->sum / samples_of(tally) : 0;
+	}
+	qsort(ranked, set->ndocs, sizeof(RstarRanked), compare_ranked);
+	*n = set->top_n > 0 ? Min(set->top_n, set->ndocs) : set->ndocs;
+	return ranked;
+}
+
+/* No document comes any more: passes.c is told of each once */
+static void
+begin_passes(RstarSet *set)
+{
+	MemoryContext old;
+
+	if (set->passes != NULL)
+		return;
+	old = MemoryContextSwitchTo(set->context);
+	set->order = palloc_extended(Max(set->ndocs, 1) * sizeof(int), MCXT_ALLOC_HUGE);
+	for (int i = 0; i < set->ndocs; i++)
+	{
+		if (!set->docs[i].isnull && set->docs[i].first == i)
+			set->order[set->norder++] = i;
+	}
+	set->passes = rstar_passes_create(palloc_extended(rstar_passes_size(set->norder), MCXT_ALLOC_HUGE),
+									  &set->spec, set->norder, set->top_n);
+	MemoryContextSwitchTo(old);
+}
+
+/* False: there is no round any more */
+static bool
+begin_round(RstarSet *set)
+{
+	MemoryContext old = CurrentMemoryContext;
+	MemoryContext scratch;
+
+	if (set->late || rstar_passes_next(set->passes) == 0)
+	{
+		set->done = true;
+		return false;
+	}
+	scratch = AllocSetContextCreate(CurrentMemoryContext, "retrostar round",
+									ALLOCSET_DEFAULT_SIZES);
+	MemoryContextSwitchTo(scratch);
+	for (int i = 0; i < set->norder; i++)
+	{
+		SetDoc	   *doc = &set->docs[set->order[i]];
+		int			target = rstar_passes_target(set->passes, i);
+
+		if (target == 0 || doc->failed || (doc->entry != NULL && doc->asked >= target) ||
+			samples_of(&doc->tally) >= target)
+			continue;
+		if (doc->entry != NULL)
+			take(set, doc);
+		ask(set, doc, target);
+		MemoryContextReset(scratch);
+	}
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(scratch);
+	set->in_round = true;
+	return true;
+}
+
+static bool
+round_ended(const RstarSet *set)
+{
+	for (int i = 0; i < set->norder; i++)
+	{
+		const SetDoc *doc = &set->docs[set->order[i]];
+
+		if (doc->entry != NULL && doc->entry->state == RSTAR_MEMO_PENDING)
+			return false;
+	}
+	return true;
+}
+
+/* Waits for all that was asked for, and says what came of it */
+static void
+end_round(RstarSet *set)
+{
+	for (int i = 0; i < set->norder; i++)
+	{
+		SetDoc	   *doc = &set->docs[set->order[i]];
+		int			target = rstar_passes_target(set->passes, i);
+
+		if (doc->entry != NULL)
+			take(set, doc);
+		if (target > 0)
+			feed(set, i, target);
+	}
+	set->in_round = false;
+}
+
+/* Takes what came of a document's request, waiting for it */
+static void
+take(RstarSet *set, SetDoc *doc)
+{
+	RstarMemoEntry *entry = doc->entry;
+
+	rstar_memo_wait(set->statement, entry, set->deadline);
+	doc->entry = NULL;
+	if (entry->state == RSTAR_MEMO_VALUE)
+		doc->tally = entry->tally;
+	else
+	{
+		const char *server = rstar_pair_resolve(set->statement, set->args)->server.name;
+
+		doc->failed = true;
+		if (entry->failure->status == RSTAR_STATUS_DEADLINE)
+		{
+			set->late = true;
+			doc->tally = entry->failure->tally;
+		}
+		else if (rstar_on_error == RSTAR_ON_ERROR_ERROR)
+			rstar_failure_raise(entry->failure, server);
+		else
+			rstar_statement_failed(set->statement, rstar_failure_message(entry->failure, server));
+		pfree(entry->failure);
+	}
+	pfree(entry);
+}
+
+static int
+samples_of(const RstarTally *tally)
+{
+	return tally->scored + (rstar_unscored_reply == RSTAR_UNSCORED_ZERO ? tally->unscored : 0);
+}
+
+/* The first "limit" samples of the i-th document that passes.c knows of */
+static void
+feed(RstarSet *set, int i, int limit)
+{
+	const SetDoc *doc = &set->docs[set->order[i]];
+	const RstarTally *tally = &doc->tally;
+	RstarPassesKnown known = {0};
+
+	known.samples = Min(limit, samples_of(tally));
+	for (int j = 0; j < Min(limit, tally->nscores); j++)
+	{
+		known.sum += tally->scores[j];
+		known.sum_squares += tally->scores[j] * tally->scores[j];
+	}
+	known.failed = doc->failed;
+	(void) rstar_passes_feed(set->passes, i, &known);
+}
+
+/* Other groups whose rounds have ended begin the next */
+static void
+advance_others(const RstarSet *set)
+{
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &set->statement->sets)
+	{
+		RstarSet   *other = dlist_container(RstarSet, link, iter.cur);
+
+		if (other == set || set->owner == NULL || other->owner != set->owner)
+			continue;
+		begin_passes(other);
+		if (other->in_round && round_ended(other))
+			end_round(other);
+		if (!other->in_round && !other->done)
+			(void) begin_round(other);
+	}
+}
+
+/* Best first, ties in the caller's order, what has no score last */
+static int
+compare_ranked(const void *a, const void *b)
+{
+	const RstarRanked *x = a;
+	const RstarRanked *y = b;
+
+	if (x->scored != y->scored)
+		return x->scored ? -1 : 1;
+	if (x->score != y->score)
+		return x->score > y->score ? -1 : 1;
+	return x->doc - y->doc;
+}
