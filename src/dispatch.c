@@ -280,6 +280,7 @@ rstar_dispatch_unstored(RstarAnswered *answers, int max)
 		answer->request = request;
 		answer->key = request->key;
 		strlcpy(answer->model, request->model, sizeof(answer->model));
+		answer->first_sample = request->first_sample;
 		answer->nscores = request->scored;
 		answer->unscored = request->unscored;
 		answer->prompt_tokens = request->prompt_tokens;

@@ -89,6 +89,7 @@ typedef struct RstarAnswered
 	struct RstarRequest *request;
 	RstarKey	key;
 	char		model[RSTAR_MODEL_LEN];
+	int			first_sample;	/* number of the first; orders answers of a key */
 	int			nscores;
 	int			unscored;
 	int64		prompt_tokens;
