@@ -21,11 +21,6 @@
 #include "utils/acl.h"
 #include "utils/wait_event.h"
 
-/* 16: the varlena macros moved out of postgres.h */
-#if PG_VERSION_NUM >= 160000
-#include "varatt.h"
-#endif
-
 /* 17: wait events of extensions have names; before, all share one */
 #if PG_VERSION_NUM >= 170000
 #define rstar_wait_event(name) WaitEventExtensionNew(name)
@@ -45,21 +40,9 @@
 	pg_foreign_server_aclcheck(serverid, roleid, mode)
 #endif
 
-/* 17: a wait event set belongs to a resource owner (here none), not a context */
-#if PG_VERSION_NUM >= 180000
-#include "storage/waiteventset.h"
-#endif
+/* 17: a wait event set belongs to a resource owner instead of a context */
 #if PG_VERSION_NUM >= 170000
-#define rstar_create_wait_event_set(n) CreateWaitEventSet(NULL, n)
-#else
-#define rstar_create_wait_event_set(n) CreateWaitEventSet(TopMemoryContext, n)
-#endif
-
-/* 18: the attribute became a keyword in front of the declaration */
-#if PG_VERSION_NUM >= 180000
-#define RSTAR_NORETURN pg_noreturn
-#else
-#define RSTAR_NORETURN pg_attribute_noreturn()
+#include "storage/waiteventset.h"
 #endif
 
 /* 18: index scans count into an instrument */
@@ -78,6 +61,27 @@
 #else
 #define RSTAR_RUN_ARGS QueryDesc *queryDesc, ScanDirection direction, uint64 count, bool execute_once
 #define RSTAR_RUN_PASS queryDesc, direction, count, execute_once
+#endif
+
+/* 18: the declarations of EXPLAIN are spread over more headers */
+#include "commands/explain.h"
+#if PG_VERSION_NUM >= 180000
+#include "commands/explain_format.h"
+#include "commands/explain_state.h"
+#endif
+
+/* 18: plans count the disabled nodes in them */
+#if PG_VERSION_NUM >= 180000
+#define rstar_plan_disabled_copy(to, from) ((to)->disabled_nodes = (from)->disabled_nodes)
+#else
+#define rstar_plan_disabled_copy(to, from) ((void) 0)
+#endif
+
+/* 17: MERGE joins both ways and keeps the join conditions */
+#if PG_VERSION_NUM >= 170000
+#define rstar_merge_conditions(modify) ((modify)->mergeJoinConditions)
+#else
+#define rstar_merge_conditions(modify) NIL
 #endif
 
 #endif							/* RSTAR_COMPAT_H */

@@ -96,4 +96,11 @@ extern void rstar_score_ahead(const NullableDatum *args, RstarScoreStats *stats,
  */
 extern void rstar_score_announce(const RstarAhead *aheads, int n);
 
+/*
+ * The calls of these pairs, submitted by rstar_score_ahead(), will not be
+ * evaluated after all: gives up what this statement waits for on their
+ * account.  Entries that are not valid are skipped.  Never raises.
+ */
+extern void rstar_score_forget(const RstarAhead *aheads, int n);
+
 #endif							/* RSTAR_SCORE_H */
