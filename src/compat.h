@@ -40,9 +40,21 @@
 	pg_foreign_server_aclcheck(serverid, roleid, mode)
 #endif
 
-/* 17: a wait event set belongs to a resource owner instead of a context */
-#if PG_VERSION_NUM >= 170000
+/* 17: a wait event set belongs to a resource owner (here none), not a context */
+#if PG_VERSION_NUM >= 180000
 #include "storage/waiteventset.h"
+#endif
+#if PG_VERSION_NUM >= 170000
+#define rstar_create_wait_event_set(n) CreateWaitEventSet(NULL, n)
+#else
+#define rstar_create_wait_event_set(n) CreateWaitEventSet(TopMemoryContext, n)
+#endif
+
+/* 18: the attribute became a keyword in front of the declaration */
+#if PG_VERSION_NUM >= 180000
+#define RSTAR_NORETURN pg_noreturn
+#else
+#define RSTAR_NORETURN pg_attribute_noreturn()
 #endif
 
 /* 18: index scans count into an instrument */

@@ -35,9 +35,11 @@
  */
 #include "postgres.h"
 
+#include "catalog/pg_type.h"
 #include "executor/executor.h"
 #include "jit/jit.h"
 #include "miscadmin.h"
+#include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
 #include "optimizer/optimizer.h"
 #include "optimizer/planmain.h"
@@ -70,6 +72,7 @@ static RstarReader unmarked(RstarReader reader);
 static RstarReader unbounded(RstarReader reader);
 static RstarReader filtered(RstarReader reader, Plan *plan);
 static RstarReader limit_reader(Limit *limit, RstarReader reader);
+static Node *or_null(Node *expr);
 static bool no_limit(Node *count);
 static bool depends_on_run(Node *expr, void *context);
 static RstarReader modify_reader(ModifyTable *modify, RstarReader reader);
@@ -324,20 +327,22 @@ filtered(RstarReader reader, Plan *plan)
 static RstarReader
 limit_reader(Limit *limit, RstarReader reader)
 {
-	RstarReader child = reads(RSTAR_READ_PART);
+	RstarReader child = reads(no_limit(limit->limitCount) ? reader.mode : RSTAR_READ_PART);
 
-	if (no_limit(limit->limitCount))
-		return reads(reader.mode);
 	/* FETCH ... WITH TIES may go on, and an expression may depend on much */
 	if (limit->limitOption == LIMIT_OPTION_COUNT &&
 		!depends_on_run(limit->limitCount, NULL) &&
 		!depends_on_run(limit->limitOffset, NULL))
-	{
-		child.bound = list_make1(limit->limitCount);
-		if (limit->limitOffset != NULL)
-			child.bound = lappend(child.bound, limit->limitOffset);
-	}
+		child.bound = lappend(lappend(list_copy(reader.bound),
+									  or_null(limit->limitCount)),
+							  or_null(limit->limitOffset));
 	return child;
+}
+
+static Node *
+or_null(Node *expr)
+{
+	return expr != NULL ? expr : (Node *) makeNullConst(INT8OID, -1, InvalidOid);
 }
 
 /* LIMIT ALL, or OFFSET alone */

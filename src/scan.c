@@ -38,6 +38,7 @@
 #include "miscadmin.h"
 #include "nodes/extensible.h"
 #include "nodes/nodeFuncs.h"
+#include "utils/float.h"
 #include "utils/memutils.h"
 
 #include "scan.h"
@@ -78,7 +79,7 @@ typedef struct PrefetchState
 	/* from the plan */
 	RstarReadMode mode;
 	bool		evaluates;		/* the calls are in our qual or target list */
-	List	   *bound_exprs;	/* ExprStates of a LIMIT's count and offset */
+	List	   *bound_exprs;	/* ExprStates: count, offset, count, ... */
 	int			nsites;
 	PrefetchSite *sites;
 	RstarAhead *announced;		/* what the calls made next may take, one for
@@ -101,7 +102,7 @@ typedef struct PrefetchState
 	bool		started;
 	bool		passing;		/* rows pass through, nothing is read ahead */
 	bool		eof;			/* the child has no more rows */
-	double		bound;			/* rows that the reader takes, or 0 */
+	double		bound;			/* rows that the reader takes, or infinity */
 	double		taken;			/* rows that left the ring */
 	double		passed;			/* of these, rows that passed the qual */
 	int			window;			/* rows to read ahead when nobody knows */
@@ -302,24 +303,30 @@ start_scan(PrefetchState *state)
 	state->taken_in_window = 0;
 }
 
-/* The LIMIT has evaluated the same already, so this does not raise */
+/*
+ * The rows that the LIMITs above take, or infinity.  They have evaluated the
+ * same expressions already, so this does not raise.
+ */
 static double
 eval_bound(PrefetchState *state)
 {
-	double		bound = 0;
+	double		bound = get_float8_infinity();
 	ListCell   *lc;
 
 	foreach(lc, state->bound_exprs)
 	{
+		bool		is_offset = foreach_current_index(lc) % 2 == 1;
 		bool		isnull;
 		Datum		value = ExecEvalExprSwitchContext(lfirst(lc), state->ahead_context, &isnull);
 
-		if (!isnull)
+		if (isnull)
+			continue;
+		if (is_offset)
 			bound += DatumGetInt64(value);
-		else if (lc == list_head(state->bound_exprs))
-			return 0;			/* no limit */
+		else
+			bound = Min(bound, DatumGetInt64(value));
 	}
-	return Max(bound, 0);
+	return bound;
 }
 
 /* The next row, with its pairs announced; an empty slot at the end */
@@ -420,7 +427,7 @@ fill_target(PrefetchState *state)
 	if (reads_to_end(state))
 		return rstar_prefetch_window;
 	target = state->bound - state->passed;
-	if (target <= 0)
+	if (target <= 0 || isinf(target))
 		target = state->window;
 	else if (state->css.ss.ps.qual != NULL)
 	{

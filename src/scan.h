@@ -6,8 +6,7 @@
  * Called by: retrostar.c (init), stage.c, walk.c.
  *
  * The plan hands over: custom_exprs, a flat list of expressions: the bound
- * (count and offset of a LIMIT above, or nothing), then for each call site
- * the FuncExpr followed by its guards.  custom_private, a list of integer
+ * (RstarReader), then for each call site the FuncExpr followed by its guards.  custom_private, a list of integer
  * lists: first the header, then one for each call site; positions are below.
  *
  * Copyright (c) 2026, the retrostar authors
@@ -26,7 +25,7 @@
 enum
 {
 	RSTAR_SCAN_MODE,			/* RstarReadMode */
-	RSTAR_SCAN_NBOUND,			/* expressions of the bound: 0 to 2 */
+	RSTAR_SCAN_NBOUND,			/* expressions of the bound */
 	RSTAR_SCAN_EVALUATES		/* the calls are in this node, not above it */
 };
 

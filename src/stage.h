@@ -23,9 +23,9 @@
 typedef struct RstarReader
 {
 	RstarReadMode mode;
-	List	   *bound;			/* LIMIT's count and offset, if the reader takes
-								 * that many rows (offset may be missing), or
-								 * NIL */
+	List	   *bound;			/* count and offset of each LIMIT above that
+								 * says how many rows it takes, outermost
+								 * first; a NULL is none */
 	bool		marks;			/* it goes back to a marked position */
 } RstarReader;
 
