@@ -4,7 +4,7 @@
  *		The executor's side of the prefetch node, "Retro* Prefetch".
  *
  * Called by: the executor; stage.c and walk.c for the node's methods.
- * Calls: score.c, statement.c, scan_explain.c.
+ * Calls: ring.c, score.c, statement.c, scan_explain.c.
  *
  * The node keeps a ring of rows that it has read from its child.  When a row
  * enters the ring, the pairs of its calls are submitted; when it leaves, the
@@ -39,12 +39,12 @@
 #include "nodes/extensible.h"
 #include "nodes/nodeFuncs.h"
 #include "utils/float.h"
-#include "utils/memutils.h"
 
 #include "scan.h"
 
 #include "calls.h"
 #include "guc.h"
+#include "ring.h"
 #include "scan_explain.h"
 #include "score.h"
 #include "statement.h"
@@ -65,13 +65,6 @@ typedef struct PrefetchSite
 	bool		lasting;		/* query and doc stay valid with the row */
 } PrefetchSite;
 
-/* A row in the ring */
-typedef struct PrefetchRow
-{
-	MinimalTuple tuple;
-	RstarAhead	aheads[FLEXIBLE_ARRAY_MEMBER];	/* one for each site */
-} PrefetchRow;
-
 typedef struct PrefetchState
 {
 	CustomScanState css;
@@ -89,14 +82,8 @@ typedef struct PrefetchState
 	ExprContext *ahead_context;
 	TupleTableSlot *ahead_slot;
 
-	/* the ring */
-	MemoryContext row_context;
-	PrefetchRow **ring;			/* circular, of "size" places */
-	int			size;
-	int			head;			/* place of the oldest row */
-	int			count;			/* rows in it */
-	Size		bytes;			/* memory of these rows */
-	PrefetchRow *current;		/* the row that was returned last, or NULL */
+	RstarRing	ring;			/* rows read ahead */
+	RstarRow   *current;		/* the row that was returned last, or NULL */
 
 	/* since the last (re)scan */
 	bool		started;
@@ -120,17 +107,13 @@ static void start_scan(PrefetchState *state);
 static double eval_bound(PrefetchState *state);
 static TupleTableSlot *next_row(PrefetchState *state);
 static TupleTableSlot *pass_row(PrefetchState *state);
-static void store_row(TupleTableSlot *slot, MinimalTuple tuple);
 static void fill(PrefetchState *state);
 static bool reads_to_end(PrefetchState *state);
 static int	fill_target(PrefetchState *state);
 static void count_taken(PrefetchState *state);
-static void read_row(PrefetchState *state, TupleTableSlot *slot, bool to_end);
-static void append_row(PrefetchState *state, PrefetchRow *row);
-static Size row_size(PrefetchRow *row);
-static void submit_row(PrefetchState *state, PrefetchRow *row, bool to_end);
+static void submit_row(PrefetchState *state, RstarRow *row, bool to_end);
 static bool may_evaluate(PrefetchState *state, PrefetchSite *site, bool to_end);
-static void announce(PrefetchState *state, PrefetchRow *row);
+static void announce(PrefetchState *state, RstarRow *row);
 static void unannounce(PrefetchState *state);
 static void free_current(PrefetchState *state);
 static void forget_rows(PrefetchState *state);
@@ -199,9 +182,8 @@ begin(CustomScanState *node, EState *estate, int eflags)
 	state->ahead_slot = ExecInitExtraTupleSlot(estate,
 											   node->ss.ss_ScanTupleSlot->tts_tupleDescriptor,
 											   &TTSOpsVirtual);
-	state->row_context = AllocSetContextCreate(estate->es_query_cxt, "retrostar rows",
-											   ALLOCSET_DEFAULT_SIZES);
 	init_sites(state, scan, list_copy_tail(exprs, nbound));
+	rstar_ring_init(&state->ring, estate->es_query_cxt, state->nsites);
 }
 
 static void
@@ -334,23 +316,17 @@ static TupleTableSlot *
 next_row(PrefetchState *state)
 {
 	TupleTableSlot *slot = state->css.ss.ss_ScanTupleSlot;
-	PrefetchRow *row;
 
 	if (state->passing)
 		return pass_row(state);
 	free_current(state);
 	fill(state);
-	if (state->count == 0)
+	if (state->ring.count == 0)
 		return ExecClearTuple(slot);
-	row = state->ring[state->head];
-	state->head = (state->head + 1) % state->size;
-	state->count--;
-	state->bytes -= row_size(row);
-	state->current = row;
+	state->current = rstar_ring_take(&state->ring);
 	count_taken(state);
-	store_row(slot, row->tuple);
-	announce(state, row);
-	return slot;
+	announce(state, state->current);
+	return rstar_ring_store(state->current, slot);
 }
 
 static TupleTableSlot *
@@ -369,40 +345,30 @@ pass_row(PrefetchState *state)
 	return ExecStoreVirtualTuple(slot);
 }
 
-/* A custom scan's expressions are compiled for a virtual slot */
-static void
-store_row(TupleTableSlot *slot, MinimalTuple tuple)
-{
-	HeapTupleData heap_tuple;
-
-	heap_tuple.t_len = tuple->t_len + MINIMAL_TUPLE_OFFSET;
-	heap_tuple.t_data = (HeapTupleHeader) ((char *) tuple - MINIMAL_TUPLE_OFFSET);
-	ExecClearTuple(slot);
-	heap_deform_tuple(&heap_tuple, slot->tts_tupleDescriptor, slot->tts_values,
-					  slot->tts_isnull);
-	ExecStoreVirtualTuple(slot);
-}
-
 /* Reads rows into the ring as far as is right now */
 static void
 fill(PrefetchState *state)
 {
+	RstarRing  *ring = &state->ring;
 	bool		to_end = reads_to_end(state);
 	int			target = fill_target(state);
 
-	while (!state->eof && state->count < target &&
-		   (state->count == 0 || state->bytes < work_mem * (Size) 1024))
+	while (!state->eof && ring->count < target &&
+		   (ring->count == 0 || ring->bytes < work_mem * (Size) 1024))
 	{
 		TupleTableSlot *slot;
 
 		CHECK_FOR_INTERRUPTS();
 		slot = ExecProcNode(outerPlanState(state));
 		if (TupIsNull(slot))
+		{
 			state->eof = true;
-		else
-			read_row(state, slot, to_end);
+			break;
+		}
+		state->report.rows_read++;
+		submit_row(state, rstar_ring_add(ring, slot), to_end);
 	}
-	state->report.largest_window = Max(state->report.largest_window, state->count);
+	state->report.largest_window = Max(state->report.largest_window, ring->count);
 }
 
 /* Is it certain that every row of the child will be asked for? */
@@ -451,59 +417,15 @@ count_taken(PrefetchState *state)
 	}
 }
 
-static void
-read_row(PrefetchState *state, TupleTableSlot *slot, bool to_end)
-{
-	MemoryContext old = MemoryContextSwitchTo(state->row_context);
-	PrefetchRow *row = palloc0(offsetof(PrefetchRow, aheads) +
-							   state->nsites * sizeof(RstarAhead));
-
-	row->tuple = ExecCopySlotMinimalTuple(slot);
-	MemoryContextSwitchTo(old);
-	state->report.rows_read++;
-	/* in the ring before anything can raise an error: drop_rows() frees it */
-	append_row(state, row);
-	submit_row(state, row, to_end);
-}
-
-static void
-append_row(PrefetchState *state, PrefetchRow *row)
-{
-	if (state->count == state->size)
-	{
-		int			size = Max(state->size * 2, FIRST_WINDOW);
-		PrefetchRow **ring = MemoryContextAlloc(state->row_context,
-												size * sizeof(PrefetchRow *));
-
-		for (int i = 0; i < state->count; i++)
-			ring[i] = state->ring[(state->head + i) % state->size];
-		if (state->ring)
-			pfree(state->ring);
-		state->ring = ring;
-		state->size = size;
-		state->head = 0;
-	}
-	state->ring[(state->head + state->count) % state->size] = row;
-	state->count++;
-	state->bytes += row_size(row);
-}
-
-static Size
-row_size(PrefetchRow *row)
-{
-	return GetMemoryChunkSpace(row) + GetMemoryChunkSpace(row->tuple);
-}
-
 /* Submits the pairs of the calls that will be made for this row */
 static void
-submit_row(PrefetchState *state, PrefetchRow *row, bool to_end)
+submit_row(PrefetchState *state, RstarRow *row, bool to_end)
 {
 	ExprContext *econtext = state->ahead_context;
 	MemoryContext old;
 
 	ResetExprContext(econtext);
-	store_row(state->ahead_slot, row->tuple);
-	econtext->ecxt_scantuple = state->ahead_slot;
+	econtext->ecxt_scantuple = rstar_ring_store(row, state->ahead_slot);
 	old = MemoryContextSwitchTo(econtext->ecxt_per_tuple_memory);
 	for (int i = 0; i < state->nsites; i++)
 	{
@@ -535,7 +457,7 @@ may_evaluate(PrefetchState *state, PrefetchSite *site, bool to_end)
 {
 	ListCell   *lc;
 
-	if (to_end || (state->count == 1 && site->guards == NULL))
+	if (to_end || (state->ring.count == 1 && site->guards == NULL))
 		return true;
 	if (site->may_raise)
 		return false;
@@ -553,7 +475,7 @@ may_evaluate(PrefetchState *state, PrefetchSite *site, bool to_end)
  * until the query's memory goes.
  */
 static void
-announce(PrefetchState *state, PrefetchRow *row)
+announce(PrefetchState *state, RstarRow *row)
 {
 	if (state->announced == NULL)
 		return;
@@ -577,8 +499,7 @@ free_current(PrefetchState *state)
 		return;
 	unannounce(state);
 	ExecClearTuple(state->css.ss.ss_ScanTupleSlot);
-	pfree(state->current->tuple);
-	pfree(state->current);
+	rstar_ring_free_row(state->current);
 	state->current = NULL;
 }
 
@@ -586,9 +507,9 @@ free_current(PrefetchState *state)
 static void
 forget_rows(PrefetchState *state)
 {
-	for (int i = 0; i < state->count; i++)
+	for (int i = 0; i < state->ring.count; i++)
 	{
-		PrefetchRow *row = state->ring[(state->head + i) % state->size];
+		RstarRow   *row = rstar_ring_nth(&state->ring, i);
 
 		rstar_score_forget(row->aheads, state->nsites);
 		for (int k = 0; k < state->nsites; k++)
@@ -600,17 +521,9 @@ static void
 drop_rows(PrefetchState *state)
 {
 	free_current(state);
-	state->report.rows_dropped += state->count;
-	while (state->count > 0)
-	{
-		PrefetchRow *row = state->ring[state->head];
-
-		pfree(row->tuple);
-		pfree(row);
-		state->head = (state->head + 1) % state->size;
-		state->count--;
-	}
-	state->bytes = 0;
+	state->report.rows_dropped += state->ring.count;
+	while (state->ring.count > 0)
+		rstar_ring_free_row(rstar_ring_take(&state->ring));
 }
 
 /* The memory goes with the query's, and with it what was submitted */
@@ -650,7 +563,8 @@ static void
 explain(CustomScanState *node, List *ancestors, ExplainState *es)
 {
 	PrefetchState *state = (PrefetchState *) node;
+	RstarScanReport report = state->report;
 
-	state->report.rows_dropped += state->count;
-	rstar_scan_explain((CustomScan *) node->ss.ps.plan, &state->report, ancestors, es);
+	report.rows_dropped += state->ring.count;
+	rstar_scan_explain((CustomScan *) node->ss.ps.plan, &report, ancestors, es);
 }

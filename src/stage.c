@@ -358,6 +358,7 @@ rstar_stage_insert(RstarPlanFacts *facts, Plan *plan, List *calls, RstarReader r
 {
 	Plan	   *child = plan->lefttree;
 	Stages		stages = {facts, child, child, reader.mode};
+	Plan	   *stage;
 	ListCell   *lc;
 
 	if (calls == NIL || !rstar_walk_may_run_ahead(facts, child, child->qual))
@@ -369,8 +370,12 @@ rstar_stage_insert(RstarPlanFacts *facts, Plan *plan, List *calls, RstarReader r
 		site->func = (FuncExpr *) outer_to_index((Node *) site->func, NULL);
 		site->guards = (List *) outer_to_index((Node *) site->guards, NULL);
 	}
-	plan->lefttree = make_stage(&stages, pass_columns(child->targetlist, INDEX_VAR), NIL,
-								calls, reader.bound, false);
+	stage = make_stage(&stages, pass_columns(child->targetlist, INDEX_VAR), NIL, calls,
+					   reader.bound, false);
+	/* the calls may have parameters that the child has not */
+	stage->extParam = bms_copy(plan->extParam);
+	stage->allParam = bms_copy(plan->allParam);
+	plan->lefttree = stage;
 }
 
 static Node *
