@@ -21,6 +21,11 @@
 #include "utils/acl.h"
 #include "utils/wait_event.h"
 
+/* 16: the varlena macros moved out of postgres.h */
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
+
 /* 17: wait events of extensions have names; before, all share one */
 #if PG_VERSION_NUM >= 170000
 #define rstar_wait_event(name) WaitEventExtensionNew(name)

@@ -63,6 +63,8 @@ extern int	rstar_on_miss;
 extern int	rstar_unscored_reply;
 extern bool rstar_cache;
 extern int	rstar_request_limit;
+extern bool rstar_prefetch;
+extern int	rstar_prefetch_window;
 extern int	rstar_max_requests;
 extern int	rstar_shared_memory;
 extern int	rstar_worker_idle_timeout;

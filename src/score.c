@@ -46,6 +46,7 @@ static bool announced_key(RstarStatement *statement, const RstarCall *call,
 static bool same_datum(Datum a, Datum b);
 static RstarMemoEntry *find_entry(RstarStatement *statement, const RstarCall *call,
 								  const RstarKey *key);
+static void fill_memo_key(RstarMemoKey *memo_key, const uint8 *key, int samples);
 static void ask_begin(Ask *ask, RstarStatement *statement, const RstarCall *call,
 					  const RstarKey *key, RstarText query, RstarText doc);
 static void ask_end(Ask *ask);
@@ -142,6 +143,7 @@ rstar_score_ahead(const NullableDatum *args, RstarScoreStats *stats, RstarAhead 
 	ahead->query = args[RSTAR_ARG_QUERY].value;
 	ahead->doc = args[RSTAR_ARG_DOC].value;
 	ahead->call = call->id;
+	ahead->samples = call->samples;
 	ahead->valid = true;
 
 	entry = find_entry(statement, call, &key);
@@ -160,7 +162,7 @@ rstar_score_ahead(const NullableDatum *args, RstarScoreStats *stats, RstarAhead 
 	}
 	else if (stats != NULL)
 		stats->cached++;
-	if (entry->state != RSTAR_MEMO_NEW && entry->state != RSTAR_MEMO_PENDING)
+	if (entry->state != RSTAR_MEMO_NEW)
 		rstar_memo_keep(entry);
 }
 
@@ -210,12 +212,33 @@ find_entry(RstarStatement *statement, const RstarCall *call, const RstarKey *key
 {
 	RstarMemoKey memo_key;
 
-	memset(&memo_key, 0, sizeof(memo_key));
-	memo_key.key = *key;
-	memo_key.samples = call->samples;
-	memo_key.zero = rstar_unscored_reply == RSTAR_UNSCORED_ZERO;
-	memo_key.fresh = !rstar_cache;
+	fill_memo_key(&memo_key, key->bytes, call->samples);
 	return rstar_memo_entry(statement, &memo_key);
+}
+
+static void
+fill_memo_key(RstarMemoKey *memo_key, const uint8 *key, int samples)
+{
+	memset(memo_key, 0, sizeof(RstarMemoKey));
+	memcpy(memo_key->key.bytes, key, sizeof(memo_key->key.bytes));
+	memo_key->samples = samples;
+	memo_key->zero = rstar_unscored_reply == RSTAR_UNSCORED_ZERO;
+	memo_key->fresh = !rstar_cache;
+}
+
+void
+rstar_score_forget(const RstarAhead *aheads, int n)
+{
+	RstarStatement *statement = rstar_statement_current();
+	RstarMemoKey memo_key;
+
+	for (int i = 0; i < n; i++)
+	{
+		if (!aheads[i].valid)
+			continue;
+		fill_memo_key(&memo_key, aheads[i].key, aheads[i].samples);
+		rstar_memo_forget(statement, &memo_key);
+	}
 }
 
 /*

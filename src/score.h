@@ -53,6 +53,7 @@ typedef struct RstarAhead
 	Datum		query;			/* the argument values it was computed from */
 	Datum		doc;
 	uint64		call;			/* fingerprint of the other arguments */
+	int			samples;		/* that the call asks for */
 	bool		valid;
 } RstarAhead;
 
@@ -97,9 +98,8 @@ extern void rstar_score_ahead(const NullableDatum *args, RstarScoreStats *stats,
 extern void rstar_score_announce(const RstarAhead *aheads, int n);
 
 /*
- * The calls of these pairs, submitted by rstar_score_ahead(), will not be
- * evaluated after all: gives up what this statement waits for on their
- * account.  Entries that are not valid are skipped.  Never raises.
+ * These calls will not be evaluated after all: what the statement waits for on
+ * behalf of nothing else is given up.  Those not valid are skipped.
  */
 extern void rstar_score_forget(const RstarAhead *aheads, int n);
 

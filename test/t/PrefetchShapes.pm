@@ -292,15 +292,15 @@ sub cursors
 sub parallel
 {
 	return (
-		shape('restricted', "SELECT id FROM docs ORDER BY $score DESC LIMIT 10", before => $parallel),
+		shape('restricted', "SELECT id FROM docs ORDER BY $score DESC, id LIMIT 10", before => $parallel),
 		shape('restricted, where', "SELECT id FROM docs WHERE $score > 60 ORDER BY id", before => $parallel),
 		shape('above a partial aggregate', "SELECT cat, S('q', max(title)) FROM docs GROUP BY cat ORDER BY 1", before => $parallel),
 		shape('gather merge', "SELECT id, emb_distance, $score FROM docs ORDER BY emb_distance, id", before => "$parallel SET enable_indexscan = off; SET enable_incremental_sort = off;"),
 		# each process sends for itself, so that a pair may be sent twice
-		shape('safe', "SELECT id FROM docs ORDER BY score_safe('q', body) DESC LIMIT 10", before => $parallel, extra => 400),
+		shape('safe', "SELECT id FROM docs ORDER BY score_safe('q', body) DESC, id LIMIT 10", before => $parallel, extra => 400),
 		shape('safe aggregate', "SELECT cat, max(score_safe('q', body)) FROM docs GROUP BY cat ORDER BY 1", before => $parallel, extra => 400),
 		shape('safe, hash join', "SELECT sum(score_safe(q, body))::numeric(12,4) FROM qs JOIN docs USING (cat) WHERE id <= 60", extra => 240, before => "$parallel SET enable_nestloop = off; SET enable_mergejoin = off;"),
-		shape('safe, append', "SELECT id FROM pdocs ORDER BY score_safe('q', body) DESC LIMIT 10", before => $parallel, extra => 400),
+		shape('safe, append', "SELECT id FROM pdocs ORDER BY score_safe('q', body) DESC, id LIMIT 10", before => $parallel, extra => 400),
 	);
 }
 
@@ -323,7 +323,7 @@ sub functions
 		shape('volatile beside', "SELECT id, nextval('ts'), $score FROM docs ORDER BY emb_distance LIMIT 10", before => 'SET enable_seqscan = off; CREATE TEMP SEQUENCE ts;', after => "SELECT nextval('ts');"),
 		shape('prepared', "EXECUTE p('hello', 60)", before => "SET plan_cache_mode = force_generic_plan; PREPARE p(text, float8) AS SELECT id FROM docs WHERE S(\$1, body) > \$2 ORDER BY id;"),
 		shape('prepared, limit', "EXECUTE p('hello', 5)", before => "SET plan_cache_mode = force_generic_plan; PREPARE p(text, int) AS SELECT id FROM docs ORDER BY S(\$1, body) DESC LIMIT \$2;"),
-		shape('prepared before the setting', "EXECUTE p('hello')", node => undef, before => "SET plan_cache_mode = force_generic_plan; PREPARE p(text) AS SELECT id FROM docs ORDER BY S(\$1, body) DESC; SET retrostar.prefetch = off; EXPLAIN (COSTS OFF) EXECUTE p('x'); RESET retrostar.prefetch;"),
+		shape('prepared before the setting', "EXECUTE p('hello')", node => undef, before => "SET plan_cache_mode = force_generic_plan; PREPARE p(text) AS SELECT id FROM docs ORDER BY S(\$1, body) DESC; SET retrostar.prefetch = off; EXPLAIN (COSTS OFF) EXECUTE p('x'); SET retrostar.prefetch = on;"),
 	);
 }
 
