@@ -44,6 +44,8 @@ static uint32 free_pending = NO_COOKIE;
 
 static void make_memo(RstarStatement *statement);
 static void free_cookie(uint32 cookie);
+static void list_value(RstarStatement *statement, RstarMemoEntry *entry);
+static void unlist_value(RstarMemoEntry *entry);
 static void drain(void);
 static void give_up(RstarStatement *statement, RstarMemoEntry *entry);
 
@@ -115,7 +117,7 @@ rstar_memo_pend(RstarStatement *statement, RstarMemoEntry *entry,
 	free_pending = pendings[cookie].next_free;
 	pendings[cookie].statement = statement;
 	pendings[cookie].entry = entry;
-	rstar_memo_keep(entry);
+	unlist_value(entry);
 	entry->state = RSTAR_MEMO_PENDING;
 	entry->waiter = waiter;
 	entry->cookie = cookie;
@@ -148,9 +150,28 @@ rstar_memo_set(RstarStatement *statement, RstarMemoEntry *entry, const RstarResu
 void
 rstar_memo_keep(RstarMemoEntry *entry)
 {
-	if (entry->listed)
-		dlist_delete(&entry->link);
-	entry->listed = false;
+	entry->aheads++;
+	unlist_value(entry);
+}
+
+void
+rstar_memo_forget(RstarStatement *statement, const RstarMemoKey *key)
+{
+	RstarMemoEntry *entry = NULL;
+
+	if (statement->memo != NULL)
+		entry = hash_search(statement->memo, key, HASH_FIND, NULL);
+	if (entry == NULL || entry->aheads == 0 || --entry->aheads > 0)
+		return;
+	if (entry->state != RSTAR_MEMO_PENDING)
+	{
+		list_value(statement, entry);
+		return;
+	}
+	rstar_queue_release(entry->waiter);
+	free_cookie(entry->cookie);
+	dlist_delete(&entry->link);
+	(void) hash_search(statement->memo, key, HASH_REMOVE, NULL);
 }
 
 void
@@ -158,9 +179,10 @@ rstar_memo_evaluated(RstarStatement *statement, RstarMemoEntry *entry)
 {
 	Size		entry_size = sizeof(RstarMemoEntry) + sizeof(HASHELEMENT);
 
-	if (!entry->listed)
-		dlist_push_tail(&statement->values, &entry->link);
-	entry->listed = true;
+	if (entry->aheads > 0)
+		entry->aheads--;
+	if (entry->aheads == 0)
+		list_value(statement, entry);
 	while (hash_get_num_entries(statement->memo) * entry_size > work_mem * (Size) 1024)
 	{
 		RstarMemoEntry *oldest;
@@ -179,6 +201,23 @@ rstar_memo_score(const RstarMemoEntry *entry)
 {
 	return (double) entry->tally.sum /
 		(entry->tally.scored + (entry->key.zero ? entry->tally.unscored : 0));
+}
+
+/* Nothing keeps the entry */
+static void
+list_value(RstarStatement *statement, RstarMemoEntry *entry)
+{
+	if (!entry->listed)
+		dlist_push_tail(&statement->values, &entry->link);
+	entry->listed = true;
+}
+
+static void
+unlist_value(RstarMemoEntry *entry)
+{
+	if (entry->listed)
+		dlist_delete(&entry->link);
+	entry->listed = false;
 }
 
 /* Takes all results that are there, for whichever statement of the session */

@@ -44,6 +44,7 @@ typedef struct RstarMemoEntry
 	RstarMemoState state;
 	bool		listed;			/* in statement->values: it may go */
 	bool		warned;			/* its failure has been counted */
+	int			aheads;			/* calls read ahead and not yet evaluated */
 	RstarTally	tally;			/* VALUE */
 	RstarResult *failure;		/* FAILED */
 	RstarWaiter *waiter;		/* PENDING */
@@ -69,8 +70,11 @@ extern void rstar_memo_pend(RstarStatement *statement, RstarMemoEntry *entry,
 extern void rstar_memo_set(RstarStatement *statement, RstarMemoEntry *entry,
 						   const RstarResult *result);
 
-/* The entry was read ahead: it stays until it has been evaluated */
+/* A call was read ahead: the entry stays until it has been evaluated */
 extern void rstar_memo_keep(RstarMemoEntry *entry);
+
+/* A call that was read ahead will not be evaluated */
+extern void rstar_memo_forget(RstarStatement *statement, const RstarMemoKey *key);
 
 /*
  * The entry has been evaluated and may go one day; the oldest go now when the

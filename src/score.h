@@ -54,6 +54,7 @@ typedef struct RstarAhead
 	Datum		query;			/* the argument values it was computed from */
 	Datum		doc;
 	uint64		call;			/* fingerprint of the other arguments */
+	int			samples;		/* that the call asks for */
 	bool		valid;
 } RstarAhead;
 
@@ -114,5 +115,11 @@ extern void rstar_score_ahead(const NullableDatum *args, RstarScoreStats *stats,
  * clears.  The array must stay valid until then.
  */
 extern void rstar_score_announce(const RstarAhead *aheads, int n);
+
+/*
+ * These calls will not be evaluated after all: what the statement waits for on
+ * behalf of nothing else is given up.  Those not valid are skipped.
+ */
+extern void rstar_score_forget(const RstarAhead *aheads, int n);
 
 #endif							/* RSTAR_SCORE_H */

@@ -46,6 +46,7 @@ typedef struct RstarTarget
 	dlist_head	delayed;		/* samples that wait to be sent, oldest first */
 	dlist_head	flying;			/* samples in flight */
 	int			ndelayed;
+	int			nready;			/* of these, held up by want of room only */
 	int			admitted;		/* in this turn */
 	bool		silent;			/* nothing answers: samples fail */
 	int64		wake;			/* when to look at "delayed" again */
