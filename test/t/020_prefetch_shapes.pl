@@ -26,7 +26,8 @@ foreach my $shape (prefetch_shapes())
 
 	subtest $shape->{name} => sub {
 		is($on, $off, 'same result');
-		cmp_ok($pairs_on, '>=', $pairs_off, 'no pair missed');
+		# an error ends the statement earlier, and what it waited for
+		cmp_ok($pairs_on, '>=', $pairs_off, 'no pair missed') unless $off =~ /^ERROR/m;
 		cmp_ok($pairs_on, '<=', $pairs_off + $shape->{extra}, 'no pair too many');
 		is($node_shown, $shape->{node}, 'node') if defined $shape->{node};
 	};
