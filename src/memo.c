@@ -47,6 +47,7 @@ static void free_cookie(uint32 cookie);
 static void list_value(RstarStatement *statement, RstarMemoEntry *entry);
 static void unlist_value(RstarMemoEntry *entry);
 static void drain(void);
+static bool shorten(long *timeout, TimestampTz deadline);
 static void give_up(RstarStatement *statement, RstarMemoEntry *entry);
 
 RstarMemoEntry *
@@ -255,16 +256,10 @@ rstar_memo_wait(RstarStatement *statement, RstarMemoEntry *entry, TimestampTz de
 	{
 		long		timeout = rstar_launch_ensure();
 
-		if (deadline != 0)
+		if (!shorten(&timeout, deadline))
 		{
-			long		left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline);
-
-			if (left <= 0)
-			{
-				give_up(statement, entry);
-				break;
-			}
-			timeout = timeout < 0 ? left : Min(timeout, left);
+			give_up(statement, entry);
+			break;
 		}
 		rstar_queue_wait(entry->waiter, NULL, timeout);
 		drain();
@@ -289,13 +284,30 @@ give_up(RstarStatement *statement, RstarMemoEntry *entry)
 	rstar_memo_set(statement, entry, &result);
 }
 
-void
-rstar_memo_wait_for_room(const RstarSpec *spec)
+/* A wait ends at the deadline; false when that has passed */
+static bool
+shorten(long *timeout, TimestampTz deadline)
+{
+	long		left;
+
+	if (deadline == 0)
+		return true;
+	left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline);
+	if (*timeout < 0 || left < *timeout)
+		*timeout = left;
+	return left > 0;
+}
+
+bool
+rstar_memo_wait_for_room(const RstarSpec *spec, TimestampTz deadline)
 {
 	long		timeout = rstar_launch_ensure();
 
+	if (!shorten(&timeout, deadline))
+		return false;
 	rstar_queue_wait(NULL, spec, timeout);
 	drain();
+	return true;
 }
 
 void

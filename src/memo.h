@@ -93,8 +93,11 @@ extern double rstar_memo_score(const RstarMemoEntry *entry);
 extern void rstar_memo_wait(RstarStatement *statement, RstarMemoEntry *entry,
 							TimestampTz deadline);
 
-/* Waits, interruptibly, after FULL for this spec */
-extern void rstar_memo_wait_for_room(const RstarSpec *spec);
+/*
+ * Waits, interruptibly, after FULL for this spec; false when "deadline"
+ * (0: none) has passed.
+ */
+extern bool rstar_memo_wait_for_room(const RstarSpec *spec, TimestampTz deadline);
 
 /* At the end of a statement: gives up what it waits for.  Never raises. */
 extern void rstar_memo_release(RstarStatement *statement);

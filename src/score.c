@@ -60,7 +60,7 @@ static bool limit_reached(const Ask *ask);
 RSTAR_NORETURN static void raise_limit(const Ask *ask);
 static RstarSubmitted fill_entry(RstarStatement *statement, const RstarCall *call,
 								 RstarMemoEntry *entry, RstarText query, RstarText doc,
-								 const RstarTally *have, bool ahead);
+								 const RstarTally *have, bool ahead, TimestampTz until);
 static double outcome(RstarStatement *statement, RstarMemoEntry *entry, const char *server,
 					  bool *isnull);
 
@@ -93,7 +93,8 @@ rstar_score_get(const NullableDatum *args, bool *isnull)
 		rstar_pair_key(call, query, doc, &key);
 		entry = find_entry(statement, call, &key);
 		if (entry->state == RSTAR_MEMO_NEW &&
-			fill_entry(statement, call, entry, query, doc, NULL, false) == RSTAR_SUBMITTED_NONE)
+			fill_entry(statement, call, entry, query, doc, NULL, false,
+					   deadline(statement)) == RSTAR_SUBMITTED_NONE)
 		{
 			rstar_memo_evaluated(statement, entry);
 			return 0;			/* on_miss = skip */
@@ -154,7 +155,8 @@ rstar_score_ahead(const NullableDatum *args, RstarScoreStats *stats, RstarAhead 
 	entry = find_entry(statement, call, &key);
 	if (entry->state == RSTAR_MEMO_NEW)
 	{
-		RstarSubmitted submitted = fill_entry(statement, call, entry, query, doc, NULL, true);
+		RstarSubmitted submitted = fill_entry(statement, call, entry, query, doc, NULL, true,
+											  deadline(statement));
 
 		if (submitted == RSTAR_SUBMITTED_SENT)
 			entry->stats = stats;
@@ -241,12 +243,13 @@ deadline(const RstarStatement *statement)
 
 RstarMemoEntry *
 rstar_score_submit(RstarStatement *statement, const RstarCall *call, const RstarKey *key,
-				   RstarText query, RstarText doc, int samples, const RstarTally *have)
+				   RstarText query, RstarText doc, int samples, const RstarTally *have,
+				   TimestampTz until)
 {
 	RstarMemoEntry *entry = MemoryContextAllocZero(statement->context, sizeof(RstarMemoEntry));
 
 	fill_memo_key(&entry->key, key->bytes, samples);
-	if (fill_entry(statement, call, entry, query, doc, have, false) != RSTAR_SUBMITTED_NONE)
+	if (fill_entry(statement, call, entry, query, doc, have, false, until) != RSTAR_SUBMITTED_NONE)
 		return entry;
 	pfree(entry);
 	return NULL;
@@ -274,7 +277,8 @@ rstar_score_forget(const RstarAhead *aheads, int n)
  */
 static RstarSubmitted
 fill_entry(RstarStatement *statement, const RstarCall *call, RstarMemoEntry *entry,
-		   RstarText query, RstarText doc, const RstarTally *have, bool ahead)
+		   RstarText query, RstarText doc, const RstarTally *have, bool ahead,
+		   TimestampTz until)
 {
 	Ask			ask;
 	RstarWaiter *waiter = NULL;
@@ -292,7 +296,13 @@ fill_entry(RstarStatement *statement, const RstarCall *call, RstarMemoEntry *ent
 		submitted = ask_once(&ask, cookie, &waiter, &result);
 		if (submitted != RSTAR_SUBMITTED_FULL)
 			break;
-		rstar_memo_wait_for_room(&ask.spec);
+		if (!rstar_memo_wait_for_room(&ask.spec, until))
+		{
+			memset(&result, 0, sizeof(result));
+			result.status = RSTAR_STATUS_DEADLINE;
+			submitted = RSTAR_SUBMITTED_DONE;
+			break;
+		}
 	}
 	if (submitted == RSTAR_SUBMITTED_JOINED || submitted == RSTAR_SUBMITTED_SENT)
 		rstar_memo_pend(statement, entry, waiter, cookie);
@@ -476,7 +486,7 @@ rstar_score_prefetch(const NullableDatum *args, bool *isnull)
 	ask_begin(&ask, statement, call, &key, query, doc);
 	ask.spec.detached = true;
 	while ((submitted = ask_once(&ask, 0, &waiter, &result)) == RSTAR_SUBMITTED_FULL)
-		rstar_memo_wait_for_room(&ask.spec);
+		(void) rstar_memo_wait_for_room(&ask.spec, 0);
 	ask_end(&ask);
 	if (submitted == RSTAR_SUBMITTED_SENT)
 		(void) rstar_launch_ensure();
@@ -513,7 +523,7 @@ rstar_score_check(Oid serverid, Oid mapping, int endpoint, RstarResult *result)
 		cookie = rstar_memo_cookie();
 		if (rstar_queue_submit(&spec, cookie, &waiter, result) == RSTAR_SUBMITTED_SENT)
 			break;
-		rstar_memo_wait_for_room(&spec);
+		(void) rstar_memo_wait_for_room(&spec, 0);
 	}
 	rstar_memo_pend(statement, entry, waiter, cookie);
 	rstar_memo_wait(statement, entry, 0);

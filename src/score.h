@@ -16,6 +16,7 @@
 #include "postgres.h"
 
 #include "fmgr.h"
+#include "utils/timestamp.h"
 
 #include "prompt.h"
 #include "queue.h"
@@ -81,13 +82,15 @@ struct RstarStatement;
  * statement's context and is the caller's to wait for (rstar_memo_wait) and,
  * when it is not PENDING, to free; NULL when retrostar.on_miss is "skip" and
  * the samples are not known.  "have" (or NULL): samples that count also when
- * retrostar.cache is off.  May block while the queue is full.
+ * retrostar.cache is off.  May block while the queue is full, until "until"
+ * (0: as long as it takes), and then the entry has FAILED with DEADLINE.
  */
 extern struct RstarMemoEntry *rstar_score_submit(struct RstarStatement *statement,
 												 const struct RstarCall *call,
 												 const RstarKey *key,
 												 RstarText query, RstarText doc,
-												 int samples, const RstarTally *have);
+												 int samples, const RstarTally *have,
+												 TimestampTz until);
 
 /*
  * Asks one endpoint of a server for its models, through the worker; waits.

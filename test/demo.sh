@@ -354,14 +354,8 @@ CREATE USER MAPPING FOR PUBLIC SERVER gpu OPTIONS (api_key $(quoted "$key"));"
 	END
 
 	heading "The rerank: the model reads each of them"
-	say "retro_star_prefetch() asks for all scores and does not wait; the SELECT below then takes them as they come."
-	sql <<-END
-		SELECT count(*) AS asked_for FROM candidate
-		WHERE NOT retro_star_prefetch('$question',
-		                              title || ': ' || body);
-
-		$(rerank)
-	END
+	say "An ordinary ORDER BY. The calls of all rows are made ahead, so that the requests run at the same time."
+	sql <<<"$(rerank)"
 	say "$(printf '%s scores in %s. One after another they would have taken about %s.' "$last_sent" \
 		"$(duration "$last_ms")" "$(duration "$(awk "BEGIN { print $last_sent * $one_ms }")")")"
 
