@@ -104,6 +104,7 @@ fill_claim(RstarRequest *request, RstarClaim *claim)
 	claim->kind = request->kind;
 	claim->serverid = request->serverid;
 	claim->mapping = request->mapping;
+	claim->fingerprint = request->fingerprint;
 	claim->sample = request->next_sample++;
 	claim->endpoint = request->endpoint;
 	claim->affinity = request->affinity;

@@ -31,6 +31,7 @@ typedef struct RstarClaim
 	RstarKind	kind;
 	Oid			serverid;
 	Oid			mapping;
+	uint64		fingerprint;	/* of the server as the session saw it */
 	int			sample;			/* its number, which makes the seed */
 	int			endpoint;		/* CHECK: which */
 	uint64		affinity;

@@ -192,6 +192,7 @@ build_prefix(RstarStatement *statement, RstarCall *call, const RstarServer *serv
 	call->server.extra_body = call->server.cache_scope = call->server.ca_file = NULL;
 	call->server.key_material = NULL;
 
+	call->fingerprint = rstar_server_fingerprint(server);
 	initStringInfo(&buf);
 	appendBinaryStringInfo(&buf, server->key_material, server->key_material_len);
 	append_part(&buf, call->task.relevance_definition, strlen(call->task.relevance_definition));

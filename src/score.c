@@ -325,6 +325,7 @@ ask_begin(Ask *ask, RstarStatement *statement, const RstarCall *call,
 	ask->spec.key = *key;
 	ask->spec.serverid = call->server.serverid;
 	ask->spec.mapping = call->mapping;
+	ask->spec.fingerprint = call->fingerprint;
 	ask->spec.samples = call->samples;
 	ask->spec.zero = rstar_unscored_reply == RSTAR_UNSCORED_ZERO;
 	ask->spec.fresh = !rstar_cache;

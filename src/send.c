@@ -339,8 +339,15 @@ send_sample(Sample *sample, int64 now)
 {
 	RstarTarget *target = sample->target;
 	int64		wake = PG_INT64_MAX;
-	int			endpoint = rstar_route_choose(target->route, &sample->attempt, now, &wake);
+	int			endpoint;
 
+	/* Its answer would be stored under the key of another model */
+	if (sample->claim.fingerprint != target->fingerprint)
+	{
+		failed(sample, RSTAR_STATUS_SERVER_ALTERED, 0, NULL);
+		return true;
+	}
+	endpoint = rstar_route_choose(target->route, &sample->attempt, now, &wake);
 	if (endpoint < 0)
 	{
 		target->wake = Min(target->wake, wake);

@@ -37,6 +37,7 @@ typedef struct RstarTarget
 	Oid			serverid;		/* hash key */
 	MemoryContext context;		/* of config and URLs */
 	RstarServer *config;		/* NULL: dropped, or its options do not parse */
+	uint64		fingerprint;	/* rstar_server_fingerprint() of it */
 	char	  **chat_urls;		/* of the endpoints */
 	char	  **model_urls;
 	char	  **health_urls;
