@@ -96,7 +96,7 @@ COMMENT ON COLUMN retrostar.score_cache.prompt_tokens IS 'prompt tokens of all r
 COMMENT ON COLUMN retrostar.score_cache.completion_tokens IS 'generated tokens of all replies, as the server counted them';
 COMMENT ON COLUMN retrostar.score_cache.created IS 'when the first sample came';
 COMMENT ON COLUMN retrostar.score_cache.updated IS 'when the last sample came';
-COMMENT ON COLUMN retrostar.score_cache.reasoning IS 'the replies themselves, where they were asked for';
+COMMENT ON COLUMN retrostar.score_cache.reasoning IS 'the samples with the replies themselves, where these were kept; see retro_star_explain()';
 -- Who may read it learns which documents were scored how, for all servers.
 REVOKE ALL ON retrostar.score_cache FROM PUBLIC;
 
@@ -145,6 +145,30 @@ CREATE FUNCTION @extschema@.retro_star_prefetch(
 	LANGUAGE C VOLATILE PARALLEL RESTRICTED COST 1000;
 COMMENT ON FUNCTION @extschema@.retro_star_prefetch(text, text, text, text, text, text, integer, text) IS
 	'asks for a score without waiting for it; true when it is known already';
+
+CREATE FUNCTION @extschema@.retro_star_explain(
+	query text,
+	doc text,
+	task text DEFAULT NULL,
+	relevance_definition text DEFAULT NULL,
+	query_type text DEFAULT NULL,
+	doc_type text DEFAULT NULL,
+	samples integer DEFAULT NULL,
+	server text DEFAULT NULL)
+	RETURNS TABLE (
+		sample integer,
+		score integer,
+		reasoning text,
+		finish_reason text,
+		prompt_tokens integer,
+		completion_tokens integer,
+		endpoint text,
+		elapsed interval,
+		cached boolean)
+	AS 'MODULE_PATHNAME', 'retrostar_retro_star_explain'
+	LANGUAGE C VOLATILE PARALLEL RESTRICTED COST 1000000 ROWS 4;
+COMMENT ON FUNCTION @extschema@.retro_star_explain(text, text, text, text, text, text, integer, text) IS
+	'the samples behind the score of a document: what the model wrote, and what it cost';
 
 CREATE FUNCTION @extschema@.retro_star_rerank(
 	query text,

@@ -3,7 +3,7 @@
  * cache.c
  *		The cache table retrostar.score_cache: look-up, store, prune.
  *
- * Called by: score.c, worker.c, functions.c.
+ * Called by: score.c, explain.c, worker.c, functions.c.
  *
  * Sessions look up by a direct index scan, the worker stores through SPI.
  *
@@ -37,6 +37,7 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
+#include "utils/jsonb.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
@@ -45,6 +46,7 @@
 
 #include "cache.h"
 #include "compat.h"
+#include "failure.h"
 
 #define SCHEMA_NAME "retrostar"
 #define TABLE_NAME "score_cache"
@@ -54,9 +56,20 @@
 #define COLUMN_KEY 1
 #define COLUMN_SCORES 3
 #define COLUMN_UNSCORED 4
+#define COLUMN_UPDATED 9
+#define COLUMN_REASONING 10
+
+/*
+ * A pair that is asked again and again with the cache off, and explained: so
+ * many replies are kept (of 64 kB each at most; jsonb ends at 256 MB)
+ */
+#define MAX_KEPT "1024"
 
 static Oid	relation_oid(const char *name);
-static void read_row(TupleTableSlot *slot, RstarTally *known);
+static void look_up(const RstarKey *key, RstarTally *known, RstarCacheRow *row);
+static ArrayType *read_scores(TupleTableSlot *slot);
+static void read_tally(TupleTableSlot *slot, RstarTally *known);
+static void read_row(TupleTableSlot *slot, RstarCacheRow *row);
 static void write_rows(const RstarAnswered *answers, int n);
 static Datum text_array(char **strings, int n);
 static void log_store_error(bool failed);
@@ -73,6 +86,21 @@ relation_oid(const char *name)
 void
 rstar_cache_lookup(const RstarKey *key, RstarTally *known)
 {
+	memset(known, 0, sizeof(RstarTally));
+	look_up(key, known, NULL);
+}
+
+void
+rstar_cache_row(const RstarKey *key, RstarCacheRow *row)
+{
+	memset(row, 0, sizeof(RstarCacheRow));
+	look_up(key, NULL, row);
+}
+
+/* Fills what is given, if there is a row */
+static void
+look_up(const RstarKey *key, RstarTally *known, RstarCacheRow *row)
+{
 	union
 	{
 		char		data[VARHDRSZ + sizeof(RstarKey)];
@@ -88,7 +116,6 @@ rstar_cache_lookup(const RstarKey *key, RstarTally *known)
 	TupleTableSlot *slot;
 	ScanKeyData scan_key;
 
-	memset(known, 0, sizeof(RstarTally));
 	if (!OidIsValid(table_oid) || !OidIsValid(index_oid))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
@@ -106,7 +133,12 @@ rstar_cache_lookup(const RstarKey *key, RstarTally *known)
 	scan = rstar_index_beginscan(table, index, snapshot, 1);
 	index_rescan(scan, &scan_key, 1, NULL, 0);
 	if (index_getnext_slot(scan, ForwardScanDirection, slot))
-		read_row(slot, known);
+	{
+		if (known != NULL)
+			read_tally(slot, known);
+		if (row != NULL)
+			read_row(slot, row);
+	}
 	index_endscan(scan);
 	ExecDropSingleTupleTableSlot(slot);
 	UnregisterSnapshot(snapshot);
@@ -114,23 +146,23 @@ rstar_cache_lookup(const RstarKey *key, RstarTally *known)
 	table_close(table, AccessShareLock);
 }
 
-static void
-read_row(TupleTableSlot *slot, RstarTally *known)
+/* Detoasted, checked; NULL when it is */
+static ArrayType *
+read_scores(TupleTableSlot *slot)
 {
 	bool		isnull;
 	Datum		datum = slot_getattr(slot, COLUMN_SCORES, &isnull);
 	ArrayType  *array;
 
 	if (isnull)
-		return;
+		return NULL;
 	array = DatumGetArrayTypeP(datum);
 	if (ARR_ELEMTYPE(array) != INT2OID || ARR_NDIM(array) > 1 || ARR_HASNULL(array))
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_CORRUPTED),
 				 errmsg("column \"scores\" of table \"%s.%s\" is not a one-dimensional array without nulls",
 						SCHEMA_NAME, TABLE_NAME)));
-	known->scored = ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array));
-	for (int i = 0; i < known->scored; i++)
+	for (int i = 0; i < ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array)); i++)
 	{
 		int16		score = ((int16 *) ARR_DATA_PTR(array))[i];
 
@@ -139,13 +171,51 @@ read_row(TupleTableSlot *slot, RstarTally *known)
 					(errcode(ERRCODE_DATA_CORRUPTED),
 					 errmsg("score %d in table \"%s.%s\" is out of range",
 							score, SCHEMA_NAME, TABLE_NAME)));
+	}
+	return array;
+}
+
+static void
+read_tally(TupleTableSlot *slot, RstarTally *known)
+{
+	ArrayType  *array = read_scores(slot);
+	bool		isnull;
+
+	if (array == NULL)
+		return;
+	known->scored = ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array));
+	for (int i = 0; i < known->scored; i++)
+	{
+		int16		score = ((int16 *) ARR_DATA_PTR(array))[i];
+
 		known->sum += score;
 		if (known->nscores < RSTAR_MAX_SAMPLES)
 			known->scores[known->nscores++] = (uint8) score;
 	}
-	if ((Pointer) array != DatumGetPointer(datum))
+	if ((Pointer) array != DatumGetPointer(slot_getattr(slot, COLUMN_SCORES, &isnull)))
 		pfree(array);
 	known->unscored = DatumGetInt32(slot_getattr(slot, COLUMN_UNSCORED, &isnull));
+}
+
+static void
+read_row(TupleTableSlot *slot, RstarCacheRow *row)
+{
+	ArrayType  *array = read_scores(slot);
+	Datum		reasoning;
+	bool		isnull;
+
+	if (array != NULL)
+	{
+		int16	   *scores = palloc(ARR_SIZE(array));
+
+		row->nscores = ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array));
+		memcpy(scores, ARR_DATA_PTR(array), row->nscores * sizeof(int16));
+		row->scores = scores;
+	}
+	row->updated = DatumGetTimestampTz(slot_getattr(slot, COLUMN_UPDATED, &isnull));
+	reasoning = slot_getattr(slot, COLUMN_REASONING, &isnull);
+	if (!isnull)
+		row->reasoning = DatumGetJsonbPCopy(reasoning);
 }
 
 /*
@@ -200,7 +270,9 @@ rstar_cache_store(const RstarAnswered *answers, int n)
 
 /*
  * Sorted by key by the caller, so that two writers cannot deadlock.  A sample
- * is never dropped: what a row has is kept, the new ones are appended.
+ * is never dropped: what a row has is kept, the new ones are appended.  Where
+ * replies were kept of some samples, the others have their scores in
+ * "reasoning", too: its elements are the samples.
  */
 static void
 write_rows(const RstarAnswered *answers, int n)
@@ -208,20 +280,26 @@ write_rows(const RstarAnswered *answers, int n)
 	static SPIPlanPtr plan = NULL;
 	static const char *const command =
 		"INSERT INTO " SCHEMA_NAME "." TABLE_NAME " AS c"
-		" (key, version, scores, unscored, model, prompt_tokens, completion_tokens, created, updated)"
-		" SELECT u.key, $8, u.scores::pg_catalog.int2[], u.unscored, u.model, u.p, u.c, u.at, u.at"
+		" (key, version, scores, unscored, model, prompt_tokens, completion_tokens, created, updated, reasoning)"
+		" SELECT u.key, $8, u.scores::pg_catalog.int2[], u.unscored, u.model, u.p, u.c, u.at, u.at, u.r::pg_catalog.jsonb"
 		" FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3),"
-		" pg_catalog.unnest($4), pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7))"
-		" AS u (key, scores, unscored, model, p, c, at)"
+		" pg_catalog.unnest($4), pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7), pg_catalog.unnest($9))"
+		" AS u (key, scores, unscored, model, p, c, at, r)"
 		" ON CONFLICT (key) DO UPDATE SET"
 		" scores = c.scores OPERATOR(pg_catalog.||) EXCLUDED.scores,"
 		" unscored = c.unscored OPERATOR(pg_catalog.+) EXCLUDED.unscored,"
 		" prompt_tokens = c.prompt_tokens OPERATOR(pg_catalog.+) EXCLUDED.prompt_tokens,"
 		" completion_tokens = c.completion_tokens OPERATOR(pg_catalog.+) EXCLUDED.completion_tokens,"
-		" updated = EXCLUDED.updated";
+		" updated = EXCLUDED.updated,"
+		" reasoning = CASE"
+		" WHEN c.reasoning IS NULL AND EXCLUDED.reasoning IS NULL THEN NULL"
+		" WHEN pg_catalog.jsonb_typeof(c.reasoning) OPERATOR(pg_catalog.<>) 'array' THEN EXCLUDED.reasoning"
+		" WHEN pg_catalog.jsonb_array_length(c.reasoning) OPERATOR(pg_catalog.>=) " MAX_KEPT " THEN c.reasoning"
+		" ELSE COALESCE(c.reasoning, pg_catalog.to_jsonb(c.scores)) OPERATOR(pg_catalog.||)"
+		" COALESCE(EXCLUDED.reasoning, pg_catalog.to_jsonb(EXCLUDED.scores)) END";
 	Oid			types[] = {BYTEAARRAYOID, TEXTARRAYOID, INT4ARRAYOID, TEXTARRAYOID,
-	INT8ARRAYOID, INT8ARRAYOID, TIMESTAMPTZARRAYOID, INT2OID};
-	Datum		values[8];
+	INT8ARRAYOID, INT8ARRAYOID, TIMESTAMPTZARRAYOID, INT2OID, TEXTARRAYOID};
+	Datum		values[9];
 	Datum	   *keys = palloc(n * sizeof(Datum));
 	Datum	   *unscored = palloc(n * sizeof(Datum));
 	Datum	   *prompt = palloc(n * sizeof(Datum));
@@ -229,6 +307,7 @@ write_rows(const RstarAnswered *answers, int n)
 	Datum	   *at = palloc(n * sizeof(Datum));
 	char	  **scores = palloc(n * sizeof(char *));
 	char	  **models = palloc(n * sizeof(char *));
+	char	  **reasoning = palloc(n * sizeof(char *));
 
 	for (int i = 0; i < n; i++)
 	{
@@ -246,6 +325,8 @@ write_rows(const RstarAnswered *answers, int n)
 		appendStringInfoChar(&list, '}');
 		scores[i] = list.data;
 		models[i] = pg_any_to_server(answer->model, strlen(answer->model), PG_UTF8);
+		reasoning[i] = answer->reasoning ?
+			rstar_failure_text(answer->reasoning, strlen(answer->reasoning)) : NULL;
 		unscored[i] = Int32GetDatum(answer->unscored);
 		prompt[i] = Int64GetDatum(answer->prompt_tokens);
 		completion[i] = Int64GetDatum(answer->completion_tokens);
@@ -259,6 +340,7 @@ write_rows(const RstarAnswered *answers, int n)
 	values[5] = PointerGetDatum(construct_array(completion, n, INT8OID, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
 	values[6] = PointerGetDatum(construct_array(at, n, TIMESTAMPTZOID, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
 	values[7] = Int16GetDatum(RSTAR_CACHE_VERSION);
+	values[8] = text_array(reasoning, n);
 
 	SPI_connect();
 	if (plan == NULL)
@@ -274,14 +356,21 @@ write_rows(const RstarAnswered *answers, int n)
 	SPI_finish();
 }
 
+/* A NULL pointer is a null */
 static Datum
 text_array(char **strings, int n)
 {
 	Datum	   *values = palloc(n * sizeof(Datum));
+	bool	   *nulls = palloc(n * sizeof(bool));
+	int			lower = 1;
 
 	for (int i = 0; i < n; i++)
-		values[i] = CStringGetTextDatum(strings[i]);
-	return PointerGetDatum(construct_array(values, n, TEXTOID, -1, false, TYPALIGN_INT));
+	{
+		nulls[i] = strings[i] == NULL;
+		values[i] = nulls[i] ? (Datum) 0 : CStringGetTextDatum(strings[i]);
+	}
+	return PointerGetDatum(construct_md_array(values, nulls, 1, &n, &lower, TEXTOID, -1, false,
+											  TYPALIGN_INT));
 }
 
 /*

@@ -3,7 +3,8 @@
  * cache.h
  *		The cache table retrostar.score_cache: look-up, store, prune.
  *
- * Called by: score.c (look-up), worker.c (store), functions.c (prune).
+ * Called by: score.c and explain.c (look-up), worker.c (store), functions.c
+ * (prune).
  *
  * Copyright (c) 2026, the retrostar authors
  *
@@ -13,6 +14,8 @@
 #define RSTAR_CACHE_H
 
 #include "postgres.h"
+
+#include "utils/jsonb.h"
 
 #include "dispatch.h"
 #include "queue.h"
@@ -26,6 +29,20 @@
  * the table is not there or a row does not make sense.
  */
 extern void rstar_cache_lookup(const RstarKey *key, RstarTally *known);
+
+/* All samples of a row, in order of arrival */
+typedef struct RstarCacheRow
+{
+	int			nscores;		/* 0 also when there is no row */
+	const int16 *scores;
+	Jsonb	   *reasoning;	/* an array with an element for each sample,
+								 * also one without a score: an object, or its
+								 * score; NULL when nothing was kept */
+	TimestampTz updated;		/* 0: there is no row */
+} RstarCacheRow;
+
+/* As above, the whole row, palloc'd */
+extern void rstar_cache_row(const RstarKey *key, RstarCacheRow *row);
 
 typedef enum RstarStored
 {

@@ -17,8 +17,12 @@
 #include "miscadmin.h"
 #include "utils/timestamp.h"
 
+#include "details.h"
 #include "dispatch.h"
 #include "shmem.h"
+
+/* Kept texts that are stored at once, all together, if there are several */
+#define MAX_REASONING (8 * 1024 * 1024)
 
 static RstarDatabase *my_database(void);
 static bool claim_one(RstarOwner *owner, RstarClaim *claim, RstarAdmit admit);
@@ -116,13 +120,27 @@ fill_claim(RstarRequest *request, RstarClaim *claim)
 		rstar_shmem_dequeue(request);
 }
 
+/*
+ * Without the lock: it changes from false to true only, while the request is
+ * in work, and a reply may come too early for that in any case.
+ */
+bool
+rstar_dispatch_keeps(const RstarRequest *request)
+{
+	return request->reasoning;
+}
+
 bool
 rstar_dispatch_answered(RstarRequest *request, const RstarAnswer *answer,
 						bool again, int *sample)
 {
 	RstarDatabase *db = request->db;
 	bool		asks_again = false;
+	dsa_pointer kept = InvalidDsaPointer;
 
+	if (answer->kept != NULL)
+		kept = rstar_details_make(answer->kept, (int) answer->kept_len);
+	free(answer->kept);
 	LWLockAcquire(rstar_shared->lock, LW_EXCLUSIVE);
 	request->prompt_tokens += answer->prompt_tokens;
 	request->completion_tokens += answer->completion_tokens;
@@ -132,6 +150,7 @@ rstar_dispatch_answered(RstarRequest *request, const RstarAnswer *answer,
 		set_outcome(request, RSTAR_STATUS_OK, answer->http_status, answer->detail);
 	else if (answer->score >= 0)
 	{
+		rstar_details_add(request, kept, true);
 		if (request->scored < RSTAR_MAX_SAMPLES)
 		{
 			request->scores[request->scored++] = (uint8) answer->score;
@@ -141,6 +160,7 @@ rstar_dispatch_answered(RstarRequest *request, const RstarAnswer *answer,
 	}
 	else
 	{
+		rstar_details_add(request, kept, false);
 		request->unscored++;
 		db->samples_unscored++;
 		if (request->state == RSTAR_RUNNING && request->scored == 0)
@@ -268,6 +288,7 @@ int
 rstar_dispatch_unstored(RstarAnswered *answers, int max)
 {
 	int			n = 0;
+	Size		reasoning = 0;
 	dlist_iter	iter;
 
 	LWLockAcquire(rstar_shared->lock, LW_EXCLUSIVE);
@@ -276,7 +297,7 @@ rstar_dispatch_unstored(RstarAnswered *answers, int max)
 		RstarRequest *request = dlist_container(RstarRequest, list, iter.cur);
 		RstarAnswered *answer = &answers[n];
 
-		if (n == max)
+		if (n == max || reasoning > MAX_REASONING)
 			break;
 		answer->request = request;
 		answer->key = request->key;
@@ -287,11 +308,37 @@ rstar_dispatch_unstored(RstarAnswered *answers, int max)
 		answer->prompt_tokens = request->prompt_tokens;
 		answer->completion_tokens = request->completion_tokens;
 		answer->answered_at = request->answered_at;
+		answer->reasoning_size = DsaPointerIsValid(request->details) ? rstar_details_size(request) : 0;
+		answer->reasoning = NULL;
+		reasoning += answer->reasoning_size;
 		memcpy(answer->scores, request->scores, request->scored);
 		n++;
 	}
 	LWLockRelease(rstar_shared->lock);
 	return n;
+}
+
+/* The lock is taken for each of them: they may be long */
+void
+rstar_dispatch_reasoning(RstarAnswered *answers, int n)
+{
+	for (int i = 0; i < n; i++)
+	{
+		RstarAnswered *answer = &answers[i];
+
+		if (answer->reasoning_size == 0)
+			continue;
+		answer->reasoning = palloc(answer->reasoning_size);
+		LWLockAcquire(rstar_shared->lock, LW_EXCLUSIVE);
+		/* It may have been given up for room, all of it or its details */
+		if (still_there(answer) && DsaPointerIsValid(answer->request->details))
+			(void) rstar_details_copy(answer->request, answer->reasoning);
+		else
+			answer->reasoning_size = 0;
+		LWLockRelease(rstar_shared->lock);
+		if (answer->reasoning_size == 0)
+			answer->reasoning = NULL;
+	}
 }
 
 void

@@ -50,6 +50,9 @@ typedef struct RstarAnswer
 	int			http_status;
 	int64		elapsed_us;
 	const char *detail;			/* CHECK, or why there is no score; may be NULL */
+	char	   *kept;			/* what is kept of the reply, as JSON: malloc'd,
+								 * taken over; or NULL */
+	size_t		kept_len;
 } RstarAnswer;
 
 /*
@@ -63,6 +66,9 @@ typedef bool (*RstarAdmit) (Oid serverid, Oid mapping);
  * another; what the server cannot take stays queued.
  */
 extern int	rstar_dispatch_claim(RstarClaim *claims, int max, RstarAdmit admit);
+
+/* Whether the replies to a request, in work, are to be kept */
+extern bool rstar_dispatch_keeps(const struct RstarRequest *request);
 
 /*
  * A sample was answered.  A reply without a score gives true when it is to be
@@ -96,11 +102,15 @@ typedef struct RstarAnswered
 	int64		prompt_tokens;
 	int64		completion_tokens;
 	TimestampTz answered_at;
+	Size		reasoning_size; /* 0: none was kept */
+	char	   *reasoning;		/* JSON array of all samples, or NULL */
 	uint8		scores[RSTAR_MAX_SAMPLES];
 } RstarAnswered;
 
 /* Copies up to "max" of the oldest answers that the table does not have */
 extern int	rstar_dispatch_unstored(RstarAnswered *answers, int max);
+/* Copies what was kept of their replies, palloc'd */
+extern void rstar_dispatch_reasoning(RstarAnswered *answers, int n);
 /* They are in the table now, committed */
 extern void rstar_dispatch_stored(const RstarAnswered *answers, int n);
 /* They cannot be stored for the time being (or can again) */

@@ -4,7 +4,7 @@
  *		A request that did not end well becomes an error or a warning; the
  *		one place with these texts.
  *
- * Called by: score.c, functions.c.
+ * Called by: score.c, functions.c, explain.c, cache.c (the text of replies).
  *
  * What curl or a server said is foreign text: reply.c has cut it to one line
  * of clean UTF-8, here it becomes text of the database's encoding.

@@ -31,6 +31,7 @@ int			rstar_on_error = RSTAR_ON_ERROR_ERROR;
 int			rstar_on_miss = RSTAR_ON_MISS_WAIT;
 int			rstar_unscored_reply = RSTAR_UNSCORED_RETRY;
 bool		rstar_cache = true;
+bool		rstar_store_reasoning = false;
 int			rstar_request_limit = RSTAR_DEFAULT_REQUEST_LIMIT;
 int			rstar_deadline = RSTAR_DEFAULT_DEADLINE;
 char	   *rstar_passes = NULL;
@@ -109,6 +110,11 @@ define_user_settings(void)
 							 "Uses scores that are already known.",
 							 "Off: every pair is asked again; the new samples are stored beside the old ones.",
 							 &rstar_cache, true,
+							 PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomBoolVariable("retrostar.store_reasoning",
+							 "Keeps the model's reasoning of new samples in the cache.",
+							 "retro_star_explain() shows it, and keeps it for what it asks itself in any case.",
+							 &rstar_store_reasoning, false,
 							 PGC_USERSET, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("retrostar.request_limit",
 							"Limits the samples that one statement may send.",

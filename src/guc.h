@@ -66,6 +66,7 @@ extern int	rstar_on_error;
 extern int	rstar_on_miss;
 extern int	rstar_unscored_reply;
 extern bool rstar_cache;
+extern bool rstar_store_reasoning;
 extern int	rstar_request_limit;
 extern int	rstar_deadline;
 extern char *rstar_passes;

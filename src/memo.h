@@ -43,6 +43,7 @@ typedef struct RstarMemoEntry
 	RstarMemoKey key;
 	RstarMemoState state;
 	bool		listed;			/* in statement->values: it may go */
+	bool		explained;		/* the replies are to be kept */
 	bool		warned;			/* its failure has been counted */
 	int			aheads;			/* calls read ahead and not yet evaluated */
 	RstarTally	tally;			/* VALUE */

@@ -23,7 +23,8 @@ static void judge_status(const RstarHttpReply *reply, const RstarReply *parsed,
 						 RstarJudgement *verdict);
 
 void
-rstar_outcome_judge(const RstarHttpReply *reply, RstarReply *parsed, RstarJudgement *verdict)
+rstar_outcome_judge(const RstarHttpReply *reply, bool want_text, RstarReply *parsed,
+					RstarJudgement *verdict)
 {
 	memset(parsed, 0, sizeof(RstarReply));
 	memset(verdict, 0, sizeof(RstarJudgement));
@@ -52,7 +53,7 @@ rstar_outcome_judge(const RstarHttpReply *reply, RstarReply *parsed, RstarJudgem
 		case RSTAR_HTTP_REPLY:
 			break;
 	}
-	rstar_reply_parse(parsed, reply->status, reply->body, reply->body_len, false);
+	rstar_reply_parse(parsed, reply->status, reply->body, reply->body_len, want_text);
 	if (parsed->message[0])
 		strlcpy(verdict->detail, parsed->message, sizeof(verdict->detail));
 	if (reply->status != 200)

@@ -29,10 +29,11 @@ typedef struct RstarJudgement
 } RstarJudgement;
 
 /*
- * Judges the end of an exchange.  The caller frees *parsed with
- * rstar_reply_free(), which holds the score of an ANSWER.  Never raises.
+ * Judges the end of an exchange.  *parsed holds the score of an ANSWER, and
+ * the model's text when want_text; the caller frees it with
+ * rstar_reply_free().  Never raises.
  */
-extern void rstar_outcome_judge(const RstarHttpReply *reply, RstarReply *parsed,
-								RstarJudgement *verdict);
+extern void rstar_outcome_judge(const RstarHttpReply *reply, bool want_text,
+								RstarReply *parsed, RstarJudgement *verdict);
 
 #endif							/* RSTAR_OUTCOME_H */

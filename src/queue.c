@@ -25,6 +25,7 @@
 #include "storage/latch.h"
 
 #include "compat.h"
+#include "details.h"
 #include "shmem.h"
 
 /* A session's share of the queue: a quarter of the places, half of the text */
@@ -128,7 +129,7 @@ copy_text(const RstarSpec *spec, dsa_pointer *body)
 	}
 	LWLockAcquire(rstar_shared->lock, LW_EXCLUSIVE);
 	reserve_text(-spec->body_len);
-	alone = rstar_shared->text_bytes == 0;
+	alone = !rstar_details_evict() && rstar_shared->text_bytes == 0;
 	LWLockRelease(rstar_shared->lock);
 	return alone ? RSTAR_SUBMITTED_TOO_LARGE : RSTAR_SUBMITTED_FULL;
 }
@@ -204,6 +205,7 @@ join(RstarRequest *request, const RstarSpec *spec, uint32 cookie, RstarWaiter **
 	else
 		*waiter = add_waiter(request, spec, cookie);
 	request->zero = request->zero && spec->zero;
+	request->reasoning = request->reasoning || spec->reasoning;
 	request->wanted = Max(request->wanted, spec->samples);
 	request->db->joined++;
 	if (!request->queued && rstar_shmem_needed(request) > request->claimed)
@@ -270,6 +272,7 @@ fill_request(RstarRequest *request, const RstarSpec *spec)
 	request->wanted = spec->samples;
 	request->zero = spec->zero;
 	request->detached = spec->detached;
+	request->reasoning = spec->reasoning;
 	request->state = RSTAR_WAITING;
 	strlcpy(request->model, spec->model, sizeof(request->model));
 }

@@ -82,6 +82,7 @@ typedef struct RstarSpec
 	bool		fresh;			/* do not take answers that are already there */
 	bool		peek;			/* find: do not join */
 	bool		detached;		/* goes on although nobody waits */
+	bool		reasoning;		/* keep the replies, not their scores only */
 	int			first_sample;	/* number of the first new sample */
 	RstarTally	known;			/* samples that count and need not be asked */
 	uint64		affinity;		/* hash of task and query, for routing */

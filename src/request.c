@@ -14,6 +14,7 @@
  */
 #include "postgres.h"
 
+#include "details.h"
 #include "shmem.h"
 
 static int	counted(const RstarRequest *request, bool zero);
@@ -166,6 +167,7 @@ free_request(RstarRequest *request)
 	Assert(dlist_is_empty(&request->waiters) && !request->unstored);
 	Assert(request->in_flight == 0 && !request->queued && request->maker == NULL);
 	rstar_shmem_unlink(request);
+	rstar_details_free(request);
 	request->state = RSTAR_FREE;
 	dlist_push_head(&rstar_shared->free_requests, &request->list);
 	rstar_shared->free_requests_count++;

@@ -290,6 +290,7 @@ fill_entry(RstarStatement *statement, const RstarCall *call, RstarMemoEntry *ent
 	ask.spec.samples = entry->key.samples;
 	ask.have = have;
 	ask.ahead = ahead;
+	ask.spec.reasoning = ask.spec.reasoning || entry->explained;
 	for (;;)
 	{
 		cookie = rstar_memo_cookie();
@@ -329,6 +330,7 @@ ask_begin(Ask *ask, RstarStatement *statement, const RstarCall *call,
 	ask->spec.samples = call->samples;
 	ask->spec.zero = rstar_unscored_reply == RSTAR_UNSCORED_ZERO;
 	ask->spec.fresh = !rstar_cache;
+	ask->spec.reasoning = rstar_store_reasoning;
 	ask->spec.peek = rstar_on_miss == RSTAR_ON_MISS_SKIP;
 	ask->spec.affinity = rstar_pair_affinity(call, query);
 	ask->spec.model = call->server.model;
@@ -460,6 +462,29 @@ outcome(RstarStatement *statement, RstarMemoEntry *entry, const char *server, bo
 	entry->warned = true;
 	*isnull = true;
 	return 0;
+}
+
+/* An entry of its own: the memo's may be of a request whose replies are not kept */
+void
+rstar_score_explain(RstarStatement *statement, const RstarCall *call, const RstarKey *key,
+					RstarText query, RstarText doc, RstarTally *tally)
+{
+	RstarMemoEntry *entry = MemoryContextAllocZero(statement->context, sizeof(RstarMemoEntry));
+	bool		isnull;
+
+	memset(tally, 0, sizeof(RstarTally));
+	set_memo_key(&entry->key, key, call->samples);
+	entry->explained = true;
+	if (fill_entry(statement, call, entry, query, doc, NULL) != RSTAR_SUBMITTED_NONE)
+	{
+		if (entry->state == RSTAR_MEMO_PENDING)
+			rstar_memo_wait(statement, entry, deadline(statement));
+		(void) outcome(statement, entry, call->server.name, &isnull);
+		*tally = isnull ? entry->failure->tally : entry->tally;
+	}
+	if (entry->failure != NULL)
+		pfree(entry->failure);
+	pfree(entry);
 }
 
 bool

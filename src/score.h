@@ -93,6 +93,15 @@ extern struct RstarMemoEntry *rstar_score_submit(struct RstarStatement *statemen
 												 TimestampTz until);
 
 /*
+ * The score of a pair for retro_star_explain(): the replies to what it asks
+ * for are kept.  *tally: the samples behind the score, none when it failed or
+ * is not to be asked for.  Waits, and raises errors, as rstar_score_get().
+ */
+extern void rstar_score_explain(struct RstarStatement *statement,
+								const struct RstarCall *call, const RstarKey *key,
+								RstarText query, RstarText doc, RstarTally *tally);
+
+/*
  * Asks one endpoint of a server for its models, through the worker; waits.
  * Does not raise an error when the endpoint is at fault.
  */

@@ -3,8 +3,8 @@
  * send.c
  *		Samples in work: sent, retried, answered, failed, closed.
  *
- * Called by: worker.c.  Calls: target.c, route.c, http.c, outcome.c, probe.c
- * and, for what came of a sample, dispatch.c.
+ * Called by: worker.c.  Calls: target.c, route.c, http.c, outcome.c, probe.c,
+ * reply_details.c and, for what came of a sample, dispatch.c.
  *
  * A sample that was claimed is either flying (it has a transfer) or delayed
  * (it waits for an endpoint, or for the time of its next attempt).  route.c
@@ -24,6 +24,7 @@
 #include "guc.h"
 #include "outcome.h"
 #include "probe.h"
+#include "reply_details.h"
 #include "send.h"
 #include "target.h"
 
@@ -78,7 +79,8 @@ static uint32 seed(const RstarClaim *claim);
 static void send_check(Sample *sample);
 static void sample_done(Sample *sample, const RstarHttpReply *reply);
 static void check_done(Sample *sample, const RstarHttpReply *reply);
-static void answered(Sample *sample, const RstarHttpReply *reply, const RstarReply *parsed);
+static void answered(Sample *sample, const RstarHttpReply *reply, const RstarReply *parsed,
+					 const char *endpoint);
 static void failed(Sample *sample, RstarStatus status, int http_status, const char *detail);
 
 int64
@@ -507,6 +509,7 @@ static void
 sample_done(Sample *sample, const RstarHttpReply *reply)
 {
 	RstarTarget *target = sample->target;
+	const char *endpoint = rstar_target_endpoint(target, sample->attempt.endpoint);
 	RstarReply	parsed;
 	RstarJudgement verdict;
 
@@ -516,12 +519,12 @@ sample_done(Sample *sample, const RstarHttpReply *reply)
 		check_done(sample, reply);
 		return;
 	}
-	rstar_outcome_judge(reply, &parsed, &verdict);
+	rstar_outcome_judge(reply, rstar_dispatch_keeps(sample->claim.request), &parsed, &verdict);
 	switch (rstar_route_finished(target->route, &sample->attempt, &verdict.outcome,
 								 rstar_send_clock()))
 	{
 		case RSTAR_VERDICT_DONE:
-			answered(sample, reply, &parsed);
+			answered(sample, reply, &parsed, endpoint);
 			break;
 		case RSTAR_VERDICT_RETRY:
 			strlcpy(target->last_error, verdict.detail, sizeof(target->last_error));
@@ -536,7 +539,8 @@ sample_done(Sample *sample, const RstarHttpReply *reply)
 
 /* A reply without a score is asked again, under another number */
 static void
-answered(Sample *sample, const RstarHttpReply *reply, const RstarReply *parsed)
+answered(Sample *sample, const RstarHttpReply *reply, const RstarReply *parsed,
+		 const char *endpoint)
 {
 	RstarAnswer answer;
 	const RstarServer *config = sample->target->config;
@@ -549,6 +553,8 @@ answered(Sample *sample, const RstarHttpReply *reply, const RstarReply *parsed)
 	answer.completion_tokens = parsed->completion_tokens;
 	answer.http_status = reply->status;
 	answer.elapsed_us = reply->elapsed_us;
+	if (rstar_dispatch_keeps(sample->claim.request))
+		answer.kept = rstar_reply_details(parsed, endpoint, reply->elapsed_us, &answer.kept_len);
 	if (!rstar_dispatch_answered(sample->claim.request, &answer, again, &sample->claim.sample))
 	{
 		free_sample(sample);
@@ -577,7 +583,7 @@ check_done(Sample *sample, const RstarHttpReply *reply)
 	RstarReply	parsed;
 	RstarJudgement verdict;
 
-	rstar_outcome_judge(reply, &parsed, &verdict);
+	rstar_outcome_judge(reply, false, &parsed, &verdict);
 	rstar_reply_free(&parsed);
 	if (reply->result != RSTAR_HTTP_REPLY || reply->status != 200)
 	{

@@ -5,7 +5,8 @@
  *		the life of a request.
  *
  * Included only by shmem.c (lay-out), request.c (life), queue.c (sessions),
- * dispatch.c (worker) and launch.c (life of the worker).
+ * dispatch.c (worker), details.c (texts of replies) and launch.c (life of the
+ * worker).
  *
  * Everything below is guarded by one LWLock, rstar_shared->lock, taken
  * exclusively: critical sections are a few list operations long, about six per
@@ -182,6 +183,10 @@ typedef struct RstarRequest
 	int			losses;			/* workers that died meanwhile */
 	dsa_pointer body;			/* InvalidDsaPointer: none, or not needed any more */
 	int			body_len;
+	bool		reasoning;		/* replies that end from now on are kept ... */
+	dsa_pointer details;		/* ... here, in a list (details.c) */
+	dsa_pointer last_detail;
+	Size		details_len;	/* of the list, as text */
 
 	/* what came of it */
 	RstarStatus status;
@@ -222,7 +227,8 @@ typedef struct RstarShared
 	int			free_waiters_count;
 	uint64		generation;		/* grows when stored answers leave the map */
 	uint64		freed;			/* grows with all that comes free */
-	int64		text_bytes;		/* allocated for bodies */
+	int64		text_bytes;		/* allocated for bodies and details */
+	int64		detail_bytes;	/* the latter */
 	int			nspace_waiters; /* owners with wants_space */
 	ConditionVariable worker_left;	/* broadcast when a worker is gone */
 	dlist_head	free_requests;

@@ -250,3 +250,10 @@ rstar_target_leave_channel(RstarChannel *channel)
 	rstar_http_headers_free(channel->headers);
 	pfree(channel);
 }
+
+const char *
+rstar_target_endpoint(const RstarTarget *target, int endpoint)
+{
+	return target->config != NULL && endpoint >= 0 && endpoint < target->config->nurls ?
+		target->config->urls[endpoint].text : NULL;
+}

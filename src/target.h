@@ -76,6 +76,9 @@ extern RstarTarget *rstar_target_load(Oid serverid, int *map, bool *changed);
 extern RstarChannel *rstar_target_channel(RstarTarget *target, Oid mapping);
 extern void rstar_target_leave_channel(RstarChannel *channel);
 
+/* The URL of an endpoint, or NULL when there is none of this number */
+extern const char *rstar_target_endpoint(const RstarTarget *target, int endpoint);
+
 /* Calls a function for each target */
 extern void rstar_target_each(void (*function) (RstarTarget *target, int64 now), int64 now);
 

@@ -230,6 +230,7 @@ store(StoreTimer *timer, const RstarLoad *load, int64 now)
 	n = rstar_dispatch_unstored(answers, STORE_BATCH);
 	qsort(answers, n, sizeof(RstarAnswered), compare_answers);
 	n = drop_doubles(answers, n);
+	rstar_dispatch_reasoning(answers, n);
 	switch (rstar_cache_store(answers, n))
 	{
 		case RSTAR_STORED:

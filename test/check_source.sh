@@ -28,11 +28,11 @@ only() {
 
 ok 'curl is included in http.c only' "$(only '#include <curl/' http.c)"
 ok 'json-c is included where replies are read only' \
-	"$(only '#include <json-c/' reply.c reply_error.c reply_models.c)"
+	"$(only '#include <json-c/' reply.c reply_error.c reply_models.c reply_details.c)"
 ok 'SPI is used in cache.c only' "$(only '#include "executor/spi.h"' cache.c)"
 ok 'version conditions stand in compat.h only' "$(only 'PG_VERSION_NUM' compat.h)"
 ok 'the lock is taken where shared memory is known only' \
-	"$(only 'rstar_shared->lock' shmem.c shmem.h request.c queue.c dispatch.c launch.c)"
+	"$(only 'rstar_shared->lock' shmem.c shmem.h request.c queue.c dispatch.c details.c launch.c)"
 ok 'pure files know nothing of PostgreSQL' \
 	"$(grep -nHE '#include "postgres.h"' src/reply*.[ch] src/route.[ch] src/endpoint.[ch] src/passes.[ch] 2>/dev/null)"
 
