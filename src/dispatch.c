@@ -14,6 +14,7 @@
  */
 #include "postgres.h"
 
+#include "access/xlog.h"
 #include "miscadmin.h"
 #include "utils/timestamp.h"
 
@@ -470,6 +471,9 @@ rstar_dispatch_leave(bool lost)
 	db->worker_pid = 0;
 	db->worker_sleeping = false;
 	db->leave = false;
+	/* On a standby it is the end of the database that ends a worker */
+	if (lost && RecoveryInProgress())
+		rstar_shmem_purge(db->dboid);
 	rstar_shmem_wake_space();
 	LWLockRelease(rstar_shared->lock);
 	ConditionVariableBroadcast(&rstar_shared->worker_left);

@@ -29,6 +29,7 @@
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "postmaster/bgworker.h"
+#include "storage/ipc.h"
 #include "storage/latch.h"
 #include "tcop/utility.h"
 #include "utils/timestamp.h"
@@ -42,8 +43,6 @@
 #define REGISTER_FIRST_DELAY_MS 10
 #define REGISTER_MAX_DELAY_MS 500
 
-/* While a worker starts, waiters look after it this often */
-#define STARTING_CHECK_MS 1000
 /* A start that took longer than this never happened */
 #define STARTING_TIMEOUT_MS 10000
 
@@ -56,7 +55,7 @@ static BackgroundWorkerHandle *my_worker = NULL;
 
 static bool claim_registration(RstarDatabase *db);
 static void register_worker(void);
-static void registration_failed(void);
+static void registration_failed(int code, Datum arg);
 static void utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 					ProcessUtilityContext context, ParamListInfo params,
 					QueryEnvironment *queryEnv, DestReceiver *dest, QueryCompletion *qc);
@@ -106,7 +105,7 @@ rstar_launch_ensure(void)
 				 errhint("The server log says why.")));
 	if (mine)
 		register_worker();
-	return state == RSTAR_WORKER_RUNNING ? -1 : STARTING_CHECK_MS;
+	return state == RSTAR_WORKER_RUNNING ? -1 : RSTAR_STARTING_CHECK_MS;
 }
 
 /* Lock held.  True: the caller is the one to register a worker. */
@@ -118,7 +117,8 @@ claim_registration(RstarDatabase *db)
 
 	if (db->worker == RSTAR_WORKER_STARTING)
 	{
-		bool		stopped = my_worker != NULL &&
+		/* A handle from an earlier start says nothing of this one */
+		bool		stopped = my_worker != NULL && db->starter == MyProcPid &&
 			GetBackgroundWorkerPid(my_worker, &pid) == BGWH_STOPPED;
 
 		if (!stopped &&
@@ -126,16 +126,17 @@ claim_registration(RstarDatabase *db)
 			return false;
 		db->failed_starts++;
 	}
-	if (db->leave)
-		return false;			/* the database is about to go */
 	db->worker = RSTAR_WORKER_STARTING;
+	db->starter = MyProcPid;
+	db->leave = false;
 	db->worker_since = now;
 	return true;
 }
 
 /*
  * Tries for a while: slots of parallel workers come free in milliseconds.
- * On error the entry goes back to NONE, so that others may try.
+ * If that fails, or the session ends meanwhile, the entry goes back to NONE, so
+ * that others may try.
  */
 static void
 register_worker(void)
@@ -159,7 +160,7 @@ register_worker(void)
 	if (my_worker != NULL)
 		pfree(my_worker);
 	my_worker = NULL;
-	PG_TRY();
+	PG_ENSURE_ERROR_CLEANUP(registration_failed, (Datum) 0);
 	{
 		for (;;)
 		{
@@ -185,22 +186,17 @@ register_worker(void)
 			delay = Min(delay * 2, REGISTER_MAX_DELAY_MS);
 		}
 	}
-	PG_CATCH();
-	{
-		registration_failed();
-		PG_RE_THROW();
-	}
-	PG_END_TRY();
+	PG_END_ENSURE_ERROR_CLEANUP(registration_failed, (Datum) 0);
 }
 
 static void
-registration_failed(void)
+registration_failed(int code, Datum arg)
 {
 	RstarDatabase *db;
 
 	LWLockAcquire(rstar_shared->lock, LW_EXCLUSIVE);
 	db = rstar_shmem_database(MyDatabaseId, false);
-	if (db != NULL && db->worker == RSTAR_WORKER_STARTING)
+	if (db != NULL && db->worker == RSTAR_WORKER_STARTING && db->starter == MyProcPid)
 		db->worker = RSTAR_WORKER_NONE;
 	LWLockRelease(rstar_shared->lock);
 }
@@ -220,7 +216,6 @@ rstar_launch_started(Oid dboid)
 		db->worker_pid = MyProcPid;
 		db->worker_procno = (int) (MyProc - ProcGlobal->allProcs);
 		db->worker_sleeping = false;
-		db->leave = false;
 		db->failed_starts++;	/* until rstar_launch_connected() */
 	}
 	LWLockRelease(rstar_shared->lock);
@@ -303,6 +298,7 @@ database_to_empty(Node *parsetree)
 {
 	Oid			dboid = InvalidOid;
 	DefElem    *template;
+	bool		own = false;	/* may it be the one that we are connected to? */
 
 	switch (nodeTag(parsetree))
 	{
@@ -320,11 +316,12 @@ database_to_empty(Node *parsetree)
 		case T_CreatedbStmt:
 			template = find_option(((CreatedbStmt *) parsetree)->options, "template");
 			dboid = get_database_oid(template && template->arg ? defGetString(template) : "template1", true);
+			own = true;
 			break;
 		default:
 			break;
 	}
-	if (OidIsValid(dboid) && dboid != MyDatabaseId &&
+	if (OidIsValid(dboid) && (own || dboid != MyDatabaseId) &&
 		rstar_database_ownercheck(dboid, GetUserId()))
 		return dboid;
 	return InvalidOid;
@@ -346,24 +343,31 @@ find_option(List *options, const char *name)
 }
 
 /*
- * Returns when the worker is gone.  Requests that nobody waits for stay
- * queued; a session that waits would start a new worker, but then the command
- * fails anyhow, for that session's sake.
+ * Returns when the worker is gone, or never came.  Requests that nobody waits
+ * for stay queued; a session that waits starts a new worker, but then the
+ * command fails anyhow, for that session's sake.
  */
 static void
 ask_to_leave(Oid dboid)
 {
+	TimestampTz since = 0;		/* of the worker that we ask */
+
 	ConditionVariablePrepareToSleep(&rstar_shared->worker_left);
 	for (;;)
 	{
+		TimestampTz now = GetCurrentTimestamp();
 		RstarDatabase *db;
 		bool		gone;
 
 		LWLockAcquire(rstar_shared->lock, LW_EXCLUSIVE);
 		db = rstar_shmem_database(dboid, false);
-		gone = db == NULL || db->worker == RSTAR_WORKER_NONE;
+		gone = db == NULL || db->worker == RSTAR_WORKER_NONE ||
+			(since != 0 && db->worker_since != since) ||
+			(db->worker == RSTAR_WORKER_STARTING &&
+			 TimestampDifferenceExceeds(db->worker_since, now, STARTING_TIMEOUT_MS));
 		if (!gone)
 		{
+			since = db->worker_since;
 			db->leave = true;
 			rstar_shmem_wake_worker(db);
 		}
@@ -372,7 +376,7 @@ ask_to_leave(Oid dboid)
 			break;
 		/* One that is STARTING may never come: look again after a while */
 		(void) ConditionVariableTimedSleep(&rstar_shared->worker_left,
-										   STARTING_CHECK_MS, PG_WAIT_EXTENSION);
+										   RSTAR_STARTING_CHECK_MS, PG_WAIT_EXTENSION);
 	}
 	ConditionVariableCancelSleep();
 }

@@ -44,6 +44,7 @@ static RstarSubmitted add_request(RstarSpec *spec, uint32 cookie, dsa_pointer bo
 static void fill_request(RstarRequest *request, const RstarSpec *spec);
 static RstarWaiter *add_waiter(RstarRequest *request, const RstarSpec *spec, uint32 cookie);
 static void read_result(const RstarRequest *request, RstarResult *result);
+static bool worker_comes(long timeout);
 
 bool
 rstar_queue_ready(void)
@@ -376,6 +377,9 @@ rstar_queue_wait(RstarWaiter *waiter, const RstarSpec *full, long timeout)
 	sleeps = waiter ? !waiter->ready : dlist_is_empty(&me->ready);
 	if (full != NULL && full->freed != rstar_shared->freed)
 		sleeps = false;
+	/* A worker that left since the caller looked did not see us sleep */
+	if (sleeps && !worker_comes(timeout))
+		sleeps = false;
 	if (sleeps)
 	{
 		me->sleeping = true;
@@ -395,6 +399,21 @@ rstar_queue_wait(RstarWaiter *waiter, const RstarSpec *full, long timeout)
 					 timeout, wait_event);
 	ResetLatch(MyLatch);
 	CHECK_FOR_INTERRUPTS();
+}
+
+/*
+ * Lock held.  One that only starts wakes nobody if that fails: the caller is
+ * to look again soon (launch.c).
+ */
+static bool
+worker_comes(long timeout)
+{
+	RstarDatabase *db = rstar_shmem_database(MyDatabaseId, false);
+
+	if (db == NULL || db->worker == RSTAR_WORKER_NONE)
+		return false;
+	return db->worker == RSTAR_WORKER_RUNNING ||
+		(timeout >= 0 && timeout <= RSTAR_STARTING_CHECK_MS);
 }
 
 void

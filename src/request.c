@@ -279,15 +279,15 @@ rstar_shmem_stored(RstarRequest *request)
 }
 
 /*
- * No session is left in that database and no worker, so nobody waits and
- * nothing is in flight.
+ * No session is left in that database, so nobody waits, and no worker but one
+ * that will not find it any more, so nothing is in flight.
  */
 void
 rstar_shmem_purge(Oid dboid)
 {
 	RstarDatabase *db = rstar_shmem_database(dboid, false);
 
-	if (db == NULL || db->worker != RSTAR_WORKER_NONE)
+	if (db == NULL)
 		return;
 	for (int i = 0; i < rstar_shared->nrequests && db->nrequests > 0; i++)
 	{

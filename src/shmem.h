@@ -65,6 +65,9 @@
  */
 #define RSTAR_LANES 4
 
+/* While a worker starts, who waits looks after it this often */
+#define RSTAR_STARTING_CHECK_MS 1000
+
 /* A request with which the worker died this often is given up */
 #define RSTAR_MAX_LOSSES 3
 
@@ -94,6 +97,7 @@ typedef struct RstarDatabase
 	int			worker_pid;		/* 0 while STARTING */
 	int			worker_procno;
 	TimestampTz worker_since;	/* when STARTING began */
+	int			starter;		/* process that registered it */
 	int			failed_starts;	/* workers in a row that never ran */
 	bool		worker_sleeping;	/* its latch must be set for new work */
 	bool		work_added;		/* since the worker's last claim */

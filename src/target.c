@@ -25,6 +25,9 @@
 
 static HTAB *targets = NULL;
 
+/* All of them: a scan of the table would not outlive a reload's transaction */
+static dlist_head all_targets = DLIST_STATIC_INIT(all_targets);
+
 static void load(RstarTarget *target, int *map, bool *changed);
 static void set_config(RstarTarget *target, RstarServer *config, MemoryContext context);
 static bool set_route(RstarTarget *target, int *map, bool *changed);
@@ -54,12 +57,10 @@ rstar_target_find(Oid serverid)
 void
 rstar_target_each(void (*function) (RstarTarget *target, int64 now), int64 now)
 {
-	HASH_SEQ_STATUS scan;
-	RstarTarget *target;
+	dlist_iter	iter;
 
-	hash_seq_init(&scan, targets);
-	while ((target = hash_seq_search(&scan)) != NULL)
-		function(target, now);
+	dlist_foreach(iter, &all_targets)
+		function(dlist_container(RstarTarget, link, iter.cur), now);
 }
 
 RstarTarget *
@@ -73,6 +74,7 @@ rstar_target_load(Oid serverid, int *map, bool *changed)
 	if (!found)
 	{
 		memset((char *) target + sizeof(Oid), 0, sizeof(RstarTarget) - sizeof(Oid));
+		dlist_push_tail(&all_targets, &target->link);
 		dlist_init(&target->channels);
 		dlist_init(&target->delayed);
 		dlist_init(&target->flying);

@@ -35,6 +35,7 @@ typedef struct RstarChannel
 typedef struct RstarTarget
 {
 	Oid			serverid;		/* hash key */
+	dlist_node	link;			/* of all targets */
 	MemoryContext context;		/* of config and URLs */
 	RstarServer *config;		/* NULL: dropped, or its options do not parse */
 	uint64		fingerprint;	/* rstar_server_fingerprint() of it */

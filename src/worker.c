@@ -70,12 +70,16 @@ PGDLLEXPORT void rstar_worker_main(Datum arg);
 
 static WaitEventSet *wait_set = NULL;
 
+/* Samples in flight that pg_stat_activity shows; -1: it shows something else */
+static int	reported = -1;
+
 static void set_up(Oid dboid);
 static void set_setting(const char *name, const char *value);
 static void worker_exit(int code, Datum arg);
 static void claim(int64 now);
 static void close_cancelled(void);
 static bool store(StoreTimer *timer, const RstarLoad *load, int64 now);
+static void store_rest(StoreTimer *timer, int64 now);
 static int	compare_answers(const void *a, const void *b);
 static int	drop_doubles(RstarAnswered *answers, int n);
 static bool idle_long_enough(const RstarLoad *load, int64 now, int64 *idle_since);
@@ -108,7 +112,10 @@ rstar_worker_main(Datum arg)
 			ProcessConfigFile(PGC_SIGHUP);
 		}
 		if (ShutdownRequestPending || rstar_launch_leaving())
+		{
+			store_rest(&store_timer, now);
 			proc_exit(0);
+		}
 		AcceptInvalidationMessages();
 
 		close_cancelled();
@@ -151,6 +158,7 @@ set_up(Oid dboid)
 	BackgroundWorkerInitializeConnectionByOid(dboid, InvalidOid, 0);
 
 	/* Stores must not depend on what the database or role has set */
+	set_setting("role", "none");
 	set_setting("default_transaction_read_only", "off");
 	set_setting("default_transaction_isolation", "read committed");
 	set_setting("synchronous_commit", "off");
@@ -230,6 +238,7 @@ store(StoreTimer *timer, const RstarLoad *load, int64 now)
 	n = rstar_dispatch_unstored(answers, STORE_BATCH);
 	qsort(answers, n, sizeof(RstarAnswered), compare_answers);
 	n = drop_doubles(answers, n);
+	reported = -1;
 	rstar_dispatch_reasoning(answers, n);
 	switch (rstar_cache_store(answers, n))
 	{
@@ -253,6 +262,26 @@ store(StoreTimer *timer, const RstarLoad *load, int64 now)
 			break;
 	}
 	return true;
+}
+
+/*
+ * The worker was asked to leave: what is answered is stored, unless that does
+ * not work at the moment.  The server may be shutting down, and then nobody
+ * else will.
+ */
+static void
+store_rest(StoreTimer *timer, int64 now)
+{
+	RstarLoad	load;
+
+	for (;;)
+	{
+		rstar_dispatch_load(&load);
+		if (load.unstored == 0 || timer->retry_delay > 0)
+			return;
+		timer->due = now;
+		(void) store(timer, &load, now);
+	}
 }
 
 /* Samples of a key are stored in the order in which they were asked for */
@@ -322,7 +351,6 @@ static void
 report(const RstarLoad *load, int64 now)
 {
 	static int64 reported_at = 0;
-	static int	reported = -1;
 	char		activity[80];
 	int			active = rstar_send_active();
 
