@@ -1,0 +1,650 @@
+# The life of the worker: when it comes, when it goes, and what becomes of the
+# requests that it had in work.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib $FindBin::RealBin;
+use JSON::PP;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use RetroSession;
+use RetroTest;
+use Test::More;
+
+my $node = new_node('worker', conf => q(
+retrostar.worker_idle_timeout = '1h'
+retrostar.max_requests = 256
+restart_after_crash = on
+max_worker_processes = 8
+));
+my $sim = start_simulator('--disconnect-ms', '10');
+my $balanced = q(SELECT asked = answered + failed + cancelled AND pairs = 0 AND waiting = 0 AND
+	running = 0 AND unstored = 0 AND waiters = 0 AND text_bytes = 0 FROM retrostar.stat_queue);
+
+create_server($node, 'postgres', 'gpu', $sim);
+
+sub hold { $sim->control({ hold => JSON::PP::true }); return; }
+sub let_go { $sim->control({ hold => JSON::PP::false }); return; }
+sub worker_pid { return queue($node, 'worker_pid', @_); }
+
+# In pg_stat_activity of database $db
+sub activity
+{
+	my ($columns, $db) = @_;
+	return $node->safe_psql('postgres', "SELECT $columns FROM pg_stat_activity
+		WHERE backend_type = 'retrostar worker' AND datname = '" . ($db // 'postgres') . "'");
+}
+
+sub wait_for_activity
+{
+	my ($condition, $db) = @_;
+	$node->poll_query_until('postgres', "SELECT count(*) = 1 FROM pg_stat_activity
+		WHERE backend_type = 'retrostar worker' AND datname = '" . ($db // 'postgres') . "' AND $condition")
+	  or die "no worker with $condition";
+	return;
+}
+
+sub wait_no_worker
+{
+	$node->poll_query_until('postgres',
+		q(SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'retrostar worker'))
+	  or die 'the worker does not leave';
+	return;
+}
+
+sub set_idle_timeout
+{
+	my ($value) = @_;
+	$node->safe_psql('postgres', "ALTER SYSTEM SET retrostar.worker_idle_timeout = '$value'");
+	$node->safe_psql('postgres', 'SELECT pg_reload_conf()');
+	return;
+}
+
+# A database with the extension and a server
+sub new_database
+{
+	my ($name) = @_;
+	$node->safe_psql('postgres', "CREATE DATABASE $name");
+	$node->safe_psql($name, 'CREATE EXTENSION retrostar');
+	create_server($node, $name, 'gpu', $sim);
+	return;
+}
+
+# $n pairs ($far, '1') and so on in flight in a database that nobody waits for
+my $far = 'far 0';
+
+sub prefetch_held
+{
+	my ($db, $n) = @_;
+	$far++ if $far =~ s/^far //;
+	$far = "far $far";
+	$sim->reset_stats;
+	hold();
+	$node->safe_psql($db, "SELECT retro_star_prefetch('$far', i::text) FROM generate_series(1, $n) i");
+	$sim->wait_for('running', $n);
+	return;
+}
+
+# Nothing of any database is left in shared memory
+sub all_free
+{
+	return $node->safe_psql('postgres', q(SELECT free_requests = 256 AND free_waiters = 1024
+		AND text_bytes = 0 FROM retrostar.stat_queue)) eq 't';
+}
+
+subtest 'comes on demand' => sub {
+	is(worker_pid(), '', 'none at first');
+	is($node->safe_psql('postgres', q(SET retrostar.on_miss = skip; SELECT retro_star_score('a', 'b') IS NULL)),
+		't', 'on_miss = skip');
+	is(activity('count(*)'), 0, 'needs none');
+
+	hold();
+	my $session = ask_background($node, 'postgres', q(SELECT retro_star_score('a', 'b')));
+	$sim->wait_for('running', 1);
+	wait_for_activity(q(state = 'active' AND query ~ '^1 samples? in flight'));
+	is(activity('pid'), worker_pid(), 'the view and pg_stat_activity agree');
+	is(activity('xact_start IS NULL AND backend_xmin IS NULL AND backend_xid IS NULL'), 't',
+		'no transaction is open while a request is in flight');
+
+	# A store in between does not make it look idle.
+	my $second = ask_background($node, 'postgres', q(SELECT retro_star_score('a', 'c')));
+	$sim->wait_for('running', 2);
+	$sim->release(1);
+	$node->poll_query_until('postgres', 'SELECT stored = 1 FROM retrostar.stat_queue');
+	wait_for_activity(q(state = 'active' AND query ~ '^1 samples? in flight'));
+	pass('active while a request is in flight');
+	let_go();
+	like(finish_background($session) . ' ' . finish_background($second), qr/^\d+ \d+$/, 'scores');
+	wait_for_activity(q(state = 'idle'));
+	wait_idle($node);
+	is($node->safe_psql('postgres', $balanced), 't', 'counters balance');
+};
+
+subtest 'each database has its own' => sub {
+	new_database('d1');
+	new_database('d2');
+	$sim->reset_stats;
+	hold();
+	my @sessions = map { ask_background($node, $_, q(SELECT retro_star_score('each', 'own'))) } qw(postgres d1 d2);
+	$sim->wait_for('running', 3);
+	is($node->safe_psql('postgres', q(SELECT string_agg(datname, ',' ORDER BY datname) FROM pg_stat_activity
+		WHERE backend_type = 'retrostar worker')), 'd1,d2,postgres', 'three workers');
+	is(queue($node, 'pairs', $_), 1, "one pair in $_") for qw(postgres d1 d2);
+	let_go();
+	my %scores = map { scalar(finish_background($_)) => 1 } @sessions;
+	is(scalar keys %scores, 1, 'the same key and seed give the same score');
+	is($sim->stats->{chat}, 3, 'databases do not share requests');
+	wait_idle($node, $_) for qw(postgres d1 d2);
+};
+
+subtest 'leaves when idle' => sub {
+	my $pid = worker_pid();
+	set_idle_timeout('100ms');
+	wait_no_worker();
+	is(worker_pid(), '', 'all have left');
+	like($node->safe_psql('postgres', q(SELECT retro_star_score('idle', 'again'))), qr/^\d+$/, 'the next one comes');
+	isnt(worker_pid(), $pid, 'a new one') if worker_pid();
+	wait_no_worker();
+
+	# Not while a request is in flight, though nothing happens.
+	prefetch_held('postgres', 1);
+	my $pid_in_flight = worker_pid();
+	$node->safe_psql('d1', "SELECT $_") for 1 .. 10;
+	is(worker_pid(), $pid_in_flight, 'not while a request is in flight');
+	let_go();
+	wait_idle($node);
+	is($sim->stats->{chat}, 1, 'which was sent once');
+	wait_no_worker();
+	set_idle_timeout('1h');
+};
+
+subtest 'SIGTERM while requests are in flight' => sub {
+	$sim->reset_stats;
+	hold();
+	my @sessions = map { ask_background($node, 'postgres', "SELECT retro_star_score('term', '$_')") } qw(a a b);
+	$sim->wait_for('running', 2);
+	wait_until('all wait', sub { queue($node, 'waiters') == 3 });
+	my $pid = worker_pid();
+	$node->safe_psql('postgres', "SELECT pg_terminate_backend($pid)");
+	$sim->wait_for('aborted', 2);
+	$sim->wait_for('running', 2);
+	isnt(worker_pid(), $pid, 'another worker serves them');
+	let_go();
+	my @scores = map { scalar finish_background($_) } @sessions;
+	like("@scores", qr/^\d+ \d+ \d+$/, 'all get their scores');
+	is($scores[0], $scores[1], 'of one pair the same');
+	is($sim->stats->{chat}, 4, 'each pair was sent once a worker');
+	wait_idle($node);
+	is($node->safe_psql('postgres', $balanced), 't', 'counters balance');
+
+	# Samples that were answered before are not asked for again.
+	$sim->reset_stats;
+	hold();
+	my $session = ask_background($node, 'postgres', q(SELECT retro_star_score('term', 'c', samples => 4)));
+	$sim->wait_for('running', 4);
+	my $scored = queue($node, 'samples_scored');
+	$sim->release(2);
+	$node->poll_query_until('postgres', "SELECT samples_scored = $scored + 2 FROM retrostar.stat_queue");
+	$node->safe_psql('postgres', 'SELECT pg_terminate_backend(worker_pid) FROM retrostar.stat_queue');
+	$sim->wait_for('aborted', 2);
+	$sim->wait_for('running', 2);
+	let_go();
+	like(finish_background($session), qr/^\d+(\.\d+)?$/, 'the mean of four');
+	is($sim->stats->{chat}, 6, 'two were asked for again');
+	wait_idle($node);
+	is($node->safe_psql('postgres', q(SELECT cardinality(scores) FROM retrostar.score_cache
+		WHERE key = retrostar.cache_key('term', 'c'))), 4, 'four are stored');
+
+	# What nobody waits for goes on with the next statement.
+	prefetch_held('postgres', 3);
+	$node->safe_psql('postgres', 'SELECT pg_terminate_backend(worker_pid) FROM retrostar.stat_queue');
+	$sim->wait_for('aborted', 3);
+	let_go();
+	$node->safe_psql('postgres', "SELECT retro_star_prefetch('$far', '1')");
+	wait_idle($node);
+	is($sim->stats->{chat}, 6, 'detached requests go on');
+	is($node->safe_psql('postgres', $balanced), 't', 'counters balance');
+};
+
+# Whenever the worker goes, nobody who waits is forgotten.
+subtest 'SIGTERM again and again' => sub {
+	my $of_sessions = q(FROM pg_stat_activity WHERE query ~ '^SET statement_timeout' AND state = 'active');
+	hold();
+	my @sessions = map { ask_background($node, 'postgres', "SET statement_timeout = '120s';
+		DO \$\$ BEGIN FOR i IN 1 .. 100 LOOP PERFORM retro_star_score('again $_', i::text); END LOOP; END \$\$;
+		SELECT 'done'") } 1 .. 4;
+	my $rounds = 0;
+
+	$sim->wait_for('running', 4);
+	let_go();
+	until ($node->safe_psql('postgres', "SELECT count(*) $of_sessions") == 0)
+	{
+		$node->safe_psql('postgres', q(DO $$
+			DECLARE pid int; BEGIN FOR i IN 1 .. 10 LOOP
+				pid := worker_pid FROM retrostar.stat_queue;
+				CONTINUE WHEN pid IS NULL;
+				PERFORM pg_terminate_backend(pid);
+				LOOP EXIT WHEN (SELECT worker_pid FROM retrostar.stat_queue) IS DISTINCT FROM pid; END LOOP;
+			END LOOP; END $$));
+		$rounds++;
+	}
+	is(finish_background($_), 'done', 'a session comes through') for @sessions;
+	cmp_ok($rounds, '>', 0, 'while workers came and went');
+	wait_idle($node);
+	is($node->safe_psql('postgres', $balanced), 't', 'counters balance');
+};
+
+subtest 'a worker that cannot start' => sub {
+	my $session = RetroSession->new($node, 'd1');
+	$node->safe_psql('postgres', 'ALTER DATABASE d1 ALLOW_CONNECTIONS false');
+	is($session->outcome(q(SELECT retro_star_score('no', 'entry'))), '53400', 'is given up');
+	like($session->{err}, qr/HINT: .*log/, 'with a hint');
+	is($session->query('SELECT waiters FROM retrostar.stat_queue'), 0, 'nobody waits any more');
+	$node->safe_psql('postgres', 'ALTER DATABASE d1 ALLOW_CONNECTIONS true');
+	like($session->query(q(SELECT retro_star_score('no', 'entry'))), qr/^\d+$/, 'works when it can');
+	$session->quit;
+	wait_idle($node, 'd1');
+};
+
+subtest 'commands that need the database for themselves' => sub {
+	$node->safe_psql('postgres', q(SET allow_in_place_tablespaces = on; CREATE TABLESPACE elsewhere LOCATION ''));
+	$node->safe_psql('postgres', 'CREATE ROLE other LOGIN CREATEDB');
+	new_database('moving');
+
+	# Only who may do it sends the worker away.
+	prefetch_held('moving', 2);
+	my $pid = worker_pid('moving');
+	is(sqlstate($node, 'postgres', $_, extra_params => [ '-v', 'VERBOSITY=verbose', '-U', 'other' ]), '42501', "not allowed: $_")
+	  for 'ALTER DATABASE moving RENAME TO moved', 'DROP DATABASE moving',
+	  'ALTER DATABASE moving SET TABLESPACE elsewhere', 'CREATE DATABASE copy TEMPLATE moving';
+	is(worker_pid('moving'), $pid, 'the worker is still there');
+	is($sim->stats->{aborted}, 0, 'nothing was cut off');
+
+	is(sqlstate($node, 'postgres', 'CREATE DATABASE copy TEMPLATE moving'), '00000', 'CREATE DATABASE TEMPLATE');
+	is(queue($node, 'waiting', 'moving'), 2, 'its detached requests wait');
+	let_go();
+	like($node->safe_psql('moving', "SELECT retro_star_score('$far', '1')"), qr/^\d+$/, 'for the next statement');
+	wait_idle($node, 'moving');
+
+	for my $command ('ALTER DATABASE moving RENAME TO moved', 'ALTER DATABASE moved SET TABLESPACE elsewhere')
+	{
+		my $db = $command =~ /^ALTER DATABASE (\w+)/ ? $1 : die;
+		$sim->reset_stats;
+		hold();
+		$node->safe_psql($db, "SELECT retro_star_prefetch('$command', i::text) FROM generate_series(1, 3) i");
+		$sim->wait_for('running', 3);
+		is(sqlstate($node, 'postgres', $command), '00000', $command);
+		let_go();
+		is($node->safe_psql('moved', "SELECT count(retro_star_score('$command', i::text)) FROM generate_series(1, 3) i"), 3, 'scores come');
+		is($sim->stats->{chat}, 6, 'each was sent by two workers');
+		wait_idle($node, 'moved');
+	}
+
+	# While the worker is only just coming
+	hold();
+	is(sqlstate($node, 'postgres', 'ALTER DATABASE moved RENAME TO moving'), '00000', 'RENAME again');
+	$node->safe_psql('moving', q(SELECT retro_star_prefetch('just', 'coming')));
+	is(sqlstate($node, 'postgres', 'ALTER DATABASE moving RENAME TO moved'), '00000', 'while the worker starts');
+
+	# DROP takes everything with it, sessions that wait too if told so.
+	$node->safe_psql('moved', q(SELECT retro_star_prefetch('going', 'away')));
+	is(sqlstate($node, 'postgres', 'DROP DATABASE moved'), '00000', 'DROP DATABASE');
+	ok(all_free(), 'nothing is left in shared memory');
+	my @waiting = map { ask_background($node, 'copy', "SELECT retro_star_score('going', '$_')") } 1 .. 4;
+	$sim->wait_for('running', 4);
+	is(sqlstate($node, 'postgres', 'DROP DATABASE copy WITH (FORCE)'), '00000', 'DROP DATABASE WITH (FORCE)');
+	finish_background($_) for @waiting;
+	wait_until('nothing is left in shared memory', \&all_free);
+	pass('nothing is left in shared memory');
+	let_go();
+};
+
+subtest 'as a template' => sub {
+	# one that does not allow connections
+	new_database('mould');
+	prefetch_held('mould', 2);
+	$node->safe_psql('postgres', 'ALTER DATABASE mould ALLOW_CONNECTIONS false IS_TEMPLATE true');
+	is(sqlstate($node, 'postgres', 'CREATE DATABASE casting TEMPLATE mould'), '00000', 'without connections');
+	let_go();
+	$node->safe_psql('postgres', 'ALTER DATABASE mould IS_TEMPLATE false');
+	is(sqlstate($node, 'postgres', 'DROP DATABASE mould'), '00000', 'and dropped');
+	like($node->safe_psql('casting', q(SELECT retro_star_score('casting', 'iron'))), qr/^\d+$/, 'the copy works');
+	wait_idle($node, 'casting');
+
+	# the one that the session is connected to
+	prefetch_held('casting', 2);
+	is(sqlstate($node, 'casting', 'CREATE DATABASE casting2 TEMPLATE casting'), '00000', 'its own database');
+	let_go();
+	$node->safe_psql('casting', "SELECT retro_star_prefetch('$far', '1')");
+	wait_idle($node, 'casting');
+
+	# without the word
+	$node->safe_psql('template1', 'CREATE EXTENSION retrostar');
+	create_server($node, 'template1', 'gpu', $sim);
+	prefetch_held('template1', 2);
+	is(sqlstate($node, 'postgres', 'CREATE DATABASE casting3'), '00000', 'template1');
+	let_go();
+	$node->safe_psql('template1', "SELECT retro_star_prefetch('$far', '1')");
+	wait_idle($node, 'template1');
+	$node->safe_psql('template1', 'DROP EXTENSION retrostar CASCADE');
+	$node->safe_psql('postgres', "DROP DATABASE IF EXISTS $_") for qw(casting casting2 casting3);
+	ok(all_free(), 'nothing is left in shared memory');
+};
+
+# A session in the database is a reason to fail, as always; it loses nothing.
+subtest 'not while a session waits' => sub {
+	hold();
+	my $session = ask_background($node, 'd2', q(SELECT retro_star_score('still', 'here')));
+	$sim->wait_for('running', 1);
+	is(sqlstate($node, 'postgres', 'ALTER DATABASE d2 RENAME TO d3'), '55006', 'RENAME fails');
+	let_go();
+	like(finish_background($session), qr/^\d+$/, 'the session gets its score');
+	wait_idle($node, 'd2');
+};
+
+subtest 'what database and roles have set' => sub {
+	new_database('odd');
+	$node->safe_psql('postgres', q(
+		ALTER DATABASE odd SET default_transaction_read_only = on;
+		ALTER DATABASE odd SET default_transaction_isolation = 'serializable';
+		ALTER DATABASE odd SET search_path = 'nowhere';
+		ALTER DATABASE odd SET client_encoding = 'LATIN1';
+		ALTER DATABASE odd SET session_replication_role = 'replica';
+		CREATE ROLE nobody;
+		ALTER DATABASE odd SET role = 'nobody'));
+	is($node->safe_psql('odd', q(SET ROLE NONE; SET search_path = public;
+		SHOW transaction_isolation; SHOW transaction_read_only;
+		SELECT retro_star_score('odd', i::text) >= 0 FROM generate_series(1, 3) i)),
+		"serializable\non\nt\nt\nt", 'scores come');
+	$node->poll_query_until('odd', q(SELECT unstored = 0 FROM retrostar.stat_queue))
+	  or die 'scores are not stored';
+	is($node->safe_psql('odd', q(SET ROLE NONE; SELECT count(*) FROM retrostar.score_cache)), 3,
+		'and are stored');
+	is(queue($node, 'lost', 'odd'), 0, 'none is lost');
+};
+
+subtest 'the cache table is locked' => sub {
+	$sim->reset_stats;
+	hold();
+	my $before = ask_background($node, 'postgres', q(SELECT retro_star_score('lock', 'before')));
+	$sim->wait_for('running', 1);
+	my $holder = RetroSession->new($node, 'postgres');
+	$holder->query('BEGIN; LOCK TABLE retrostar.score_cache IN ACCESS EXCLUSIVE MODE');
+	let_go();
+	like(finish_background($before), qr/^\d+$/, 'who waits gets the score');
+	like($holder->query("SELECT retro_star_score('lock', '$_')"), qr/^\d+$/, 'the holder gets scores') for 1 .. 3;
+	is($holder->query("SELECT retro_star_score('lock', i::text) IS NOT NULL FROM generate_series(1, 3) i"), "t\nt\nt", 'and again');
+	is($sim->stats->{chat}, 4, 'each was sent once');
+	is($holder->query('SELECT unstored, lost FROM retrostar.stat_queue'), '4|0', 'they wait to be stored');
+	$holder->query('COMMIT');
+	wait_idle($node);
+	is($node->safe_psql('postgres', q(SELECT count(*) FROM generate_series(1, 3) i, retrostar.score_cache
+		WHERE key = retrostar.cache_key('lock', i::text))), 3, 'stored after the unlock');
+
+	# One row is locked: another sample for it must wait, its neighbours too, but not for long.
+	$holder->query(q(BEGIN; SELECT 1 FROM retrostar.score_cache WHERE key = retrostar.cache_key('lock', '1') FOR UPDATE));
+	like($node->safe_psql('postgres', q(SELECT retro_star_score('lock', '1', samples => 2))), qr/^\d+(\.\d+)?$/, 'a row is locked');
+	like($node->safe_psql('postgres', "SELECT retro_star_score('lock', 'row $_')"), qr/^\d+$/, 'others go on') for 1 .. 3;
+	$holder->query('COMMIT');
+	wait_idle($node);
+	is($node->safe_psql('postgres', q(SELECT cardinality(scores) FROM retrostar.score_cache
+		WHERE key = retrostar.cache_key('lock', '1'))), 2, 'stored after the unlock');
+	is(queue($node, 'lost'), 0, 'none is lost');
+	$holder->quit;
+};
+
+subtest 'ALTER SERVER and DROP SERVER under load' => sub {
+	my $other = start_simulator('--disconnect-ms', '10');
+	$sim->reset_stats;
+	hold();
+	create_server($node, 'postgres', 'moves', $sim);
+	my $first = ask_background($node, 'postgres', q(SELECT count(retro_star_score('moves', i::text, server => 'moves')) FROM generate_series(1, 1) i));
+	$sim->wait_for('running', 1);
+	$node->safe_psql('postgres', "ALTER SERVER moves OPTIONS (SET url '$other->{url}')");
+	like($node->safe_psql('postgres', q(SELECT retro_star_score('moves', '2', server => 'moves'))), qr/^\d+$/, 'goes to the new URL');
+	is($other->stats->{chat}, 1, 'and nowhere else');
+	let_go();
+	is(finish_background($first), 1, 'what was in flight ends');
+	is($sim->stats->{chat} . ' ' . $other->stats->{chat}, '1 1', 'and is not sent again');
+
+	# The address of an endpoint that is not there any more is forgotten.
+	$node->safe_psql('postgres', "ALTER SERVER moves OPTIONS (SET url '$sim->{url},$other->{url}')");
+	$sim->control({ hold => JSON::PP::true });
+	$other->control({ hold => JSON::PP::true });
+	$node->safe_psql('postgres', q(SELECT retro_star_prefetch('moves', i::text, server => 'moves') FROM generate_series(10, 19) i));
+	wait_until('ten are in flight', sub { $sim->stats->{running} + $other->stats->{running} == 10 });
+	$node->safe_psql('postgres', "ALTER SERVER moves OPTIONS (SET url '$other->{url}')");
+	$sim->stop;
+	$other->control({ hold => JSON::PP::false });
+	is($node->safe_psql('postgres', q(SELECT count(retro_star_score('moves', i::text, server => 'moves')) FROM generate_series(10, 19) i)), 10,
+		'an endpoint that is gone is left out');
+	$sim = start_simulator('--disconnect-ms', '10', '--hold');
+	$node->safe_psql('postgres', "ALTER SERVER gpu OPTIONS (SET url '$sim->{url}')");
+
+	# One in flight, two behind it.
+	$node->safe_psql('postgres', "ALTER SERVER moves OPTIONS (SET url '$sim->{url}', ADD max_in_flight '1')");
+	my @sessions = map { ask_background($node, 'postgres', "SELECT retro_star_score('drop', '$_', server => 'moves')") } 1 .. 3;
+	$sim->wait_for('running', 1);
+	wait_until('three wait', sub { queue($node, 'waiters') == 3 });
+	$node->safe_psql('postgres', 'DROP SERVER moves CASCADE');
+	wait_until('one waits', sub { queue($node, 'waiters') == 1 });
+	let_go();
+	my (@scores, @errors);
+	for (@sessions)
+	{
+		my ($out, $err) = finish_background($_);
+		push @scores, $out if $out ne '';
+		push @errors, $1 if $err =~ /ERROR: +(\w+):/;
+	}
+	is("@errors", '42704 42704', 'those behind fail');
+	is(scalar @scores, 1, 'the one in flight is answered');
+	wait_idle($node);
+	is($node->safe_psql('postgres', $balanced), 't', 'counters balance');
+};
+
+subtest 'DROP EXTENSION under load' => sub {
+	new_database('dropped');
+	$node->safe_psql('dropped', "ALTER SERVER gpu OPTIONS (SET url '$sim->{url}')");
+	hold();
+	my @sessions = map { ask_background($node, 'dropped', "SELECT retro_star_score('dropped', '$_')") } 1 .. 3;
+	$sim->wait_for('running', 3);
+	$node->safe_psql('dropped', 'DROP EXTENSION retrostar CASCADE');
+	let_go();
+	like(finish_background($_), qr/^\d+$/, 'who waits gets the score') for @sessions;
+	is($node->safe_psql('dropped', 'SELECT 1'), 1, 'no crash');
+	$node->safe_psql('dropped', 'CREATE EXTENSION retrostar');
+	create_server($node, 'dropped', 'gpu', $sim);
+	wait_idle($node, 'dropped');
+	like($node->safe_psql('dropped', q(SELECT retro_star_score('dropped', 'again'))), qr/^\d+$/, 'works again');
+	wait_idle($node, 'dropped');
+	is($node->safe_psql('dropped', q(SELECT count(*) FROM retrostar.score_cache
+		WHERE key = retrostar.cache_key('dropped', 'again'))), 1, 'and stores');
+	is($node->safe_psql('dropped', $balanced), 't', 'counters balance');
+
+	# In the same place, another table
+	hold();
+	my $session = ask_background($node, 'dropped', q(SELECT retro_star_score('dropped', 'strange')));
+	$sim->wait_for('running', 1);
+	$node->safe_psql('dropped', 'ALTER TABLE retrostar.score_cache RENAME COLUMN scores TO points');
+	let_go();
+	like(finish_background($session), qr/^\d+$/, 'a table that is altered does no harm to who waits');
+	$node->poll_query_until('dropped', 'SELECT unstored = 1 FROM retrostar.stat_queue');
+	$node->safe_psql('dropped', 'ALTER TABLE retrostar.score_cache RENAME COLUMN points TO scores');
+	wait_idle($node, 'dropped');
+	is($node->safe_psql('dropped', q(SELECT count(*) FROM retrostar.score_cache
+		WHERE key = retrostar.cache_key('dropped', 'strange'))), 1, 'stored when it is right again');
+};
+
+subtest 'SIGKILL' => sub {
+	my $kept = $node->safe_psql('postgres', q(SELECT retro_star_score('kill', 'kept')));
+	wait_idle($node);
+	# what the store has committed must be on disk: synchronous_commit is off
+	$node->safe_psql('postgres', 'CHECKPOINT');
+	$sim->reset_stats;
+	hold();
+	my $session = ask_background($node, 'postgres', q(SELECT retro_star_score('kill', 'lost')));
+	$sim->wait_for('running', 1);
+	kill 'KILL', worker_pid();
+	my ($out, $err) = finish_background($session);
+	is($out, '', 'every session is ended');
+	let_go();
+	$node->poll_query_until('postgres', 'SELECT 1', '1') or die 'the server does not come back';
+	is(queue($node, 'pairs + waiters'), 0, 'the queue is empty');
+	is($node->safe_psql('postgres', q(SELECT retro_star_score('kill', 'kept'))), $kept, 'a stored score remains');
+	is($sim->stats->{chat}, 1, 'and is not paid for again');
+	like($node->safe_psql('postgres', q(SELECT retro_star_score('kill', 'lost'))), qr/^\d+$/, 'the other is asked again');
+	is($sim->stats->{chat}, 2, 'once');
+	wait_idle($node);
+	ok(all_free(), 'nothing is left in shared memory');
+};
+
+# A fast shutdown is no crash.
+subtest 'shutdown' => sub {
+	$sim->reset_stats;
+	my $score = $node->safe_psql('postgres', q(SELECT retro_star_score('shut', 'down')));
+	$node->restart;
+	is($node->safe_psql('postgres', q(SELECT retro_star_score('shut', 'down'))), $score,
+		'what was answered is stored');
+	is($sim->stats->{chat}, 1, 'and not asked again');
+
+	prefetch_held('postgres', 3);
+	$node->stop('fast');
+	pass('requests in flight do not hold it up');
+	let_go();
+	$node->start;
+	is(queue($node, 'pairs'), 0, 'they are gone');
+};
+
+$node->stop;
+
+subtest 'hot standby' => sub {
+	my $primary = new_node('primary', allows_streaming => 1, conf => "retrostar.max_requests = 64\n");
+	create_server($primary, 'postgres', 'gpu', $sim);
+	$primary->safe_psql('postgres', 'CREATE DATABASE gone');
+	$primary->safe_psql('gone', 'CREATE EXTENSION retrostar');
+	create_server($primary, 'gone', 'gpu', $sim);
+	$primary->backup('base');
+	my $standby = PostgreSQL::Test::Cluster->new('standby');
+	$standby->init_from_backup($primary, 'base', has_streaming => 1);
+	$standby->start;
+
+	my $score = $primary->safe_psql('postgres', q(SELECT retro_star_score('standby', 'cached')));
+	wait_idle($primary);
+	$primary->wait_for_catchup($standby, 'replay', $primary->lsn('insert'));
+	$sim->reset_stats;
+	is($standby->safe_psql('postgres', q(SELECT retro_star_score('standby', 'cached'))), $score, 'a replicated score');
+	is($sim->stats->{chat}, 0, 'costs nothing');
+	my $missing = $standby->safe_psql('postgres', q(SELECT retro_star_score('standby', 'missing')));
+	like($missing, qr/^\d+$/, 'a missing one is computed');
+	is($standby->safe_psql('postgres', q(SELECT retro_star_score('standby', 'missing'))), $missing, 'and kept');
+	is($sim->stats->{chat}, 1, 'for one request');
+
+	# More than fit: old ones give way.
+	is($standby->safe_psql('postgres', q(SELECT count(retro_star_score('standby', i::text)) FROM generate_series(1, 150) i)), 150,
+		'more than the map holds');
+	cmp_ok($standby->safe_psql('postgres', 'SELECT lost FROM retrostar.stat_queue'), '>', 0, 'the oldest are given up');
+	my $last = $standby->safe_psql('postgres', q(SELECT retro_star_score('standby', '150')));
+	is($sim->stats->{chat}, 151, 'the newest is kept');
+
+	# The primary drops the database: the worker there must not hold up the replay.
+	$sim->reset_stats;
+	hold();
+	$standby->safe_psql('gone', q(SELECT retro_star_prefetch('standby', 'dropped')));
+	$sim->wait_for('running', 1);
+	$primary->safe_psql('postgres', 'DROP DATABASE gone');
+	$primary->wait_for_catchup($standby, 'replay', $primary->lsn('insert'));
+	is($standby->safe_psql('postgres', q(SELECT count(*) FROM pg_database WHERE datname = 'gone')), 0, 'a database is dropped');
+	let_go();
+
+	$primary->stop;
+	$standby->promote;
+	$standby->poll_query_until('postgres', 'SELECT unstored = 0 FROM retrostar.stat_queue')
+	  or die 'nothing is stored';
+	is($standby->safe_psql('postgres', q(SELECT count(*) > 0 FROM retrostar.score_cache WHERE key = retrostar.cache_key('standby', '150'))), 't',
+		'stored after the promotion');
+	$standby->stop;
+};
+
+subtest 'no worker slot' => sub {
+	# the launcher of logical replication has one, so there is one left
+	my $full = new_node('full', conf => "max_worker_processes = 2\nmax_parallel_workers = 0\nretrostar.worker_idle_timeout = '100ms'\n");
+	create_server($full, 'postgres', 'gpu', $sim);
+	for my $db (qw(blocker going))
+	{
+		$full->safe_psql('postgres', "CREATE DATABASE $db");
+		$full->safe_psql($db, 'CREATE EXTENSION retrostar');
+		create_server($full, $db, 'gpu', $sim);
+	}
+
+	# Sessions that have all started a worker before wait for one that does
+	# it now: it comes when the slot is free.
+	my @sessions = map { RetroSession->new($full, 'postgres') } 1 .. 5;
+	for (@sessions)
+	{
+		$_->query("SELECT retro_star_score('early', '$_->{pid}')");
+		$full->poll_query_until('postgres', q(SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'retrostar worker'));
+	}
+	$sim->reset_stats;
+	hold();
+	$full->safe_psql('blocker', q(SELECT retro_star_prefetch('block', 'short')));
+	$sim->wait_for('running', 1);
+	$_->send("SELECT retro_star_score('late', '$_->{pid}')") for @sessions;
+	wait_until('all wait', sub { queue($full, 'waiters') == 5 });
+	let_go();
+	like($_->result . $_->{err}, qr/^\d+$/, 'a worker comes when a slot is free') for @sessions;
+	$_->quit for @sessions;
+
+	$sim->reset_stats;
+	hold();
+	$full->poll_query_until('postgres', q(SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'retrostar worker'));
+	$full->safe_psql('blocker', q(SELECT retro_star_prefetch('block', 'long')));
+	$sim->wait_for('running', 1);
+	my ($ret, $out, $err) = $full->psql('postgres', q(SELECT retro_star_score('no', 'slot')),
+		extra_params => [ '-v', 'VERBOSITY=verbose' ]);
+	like($err, qr/ERROR:  53400:/, 'configuration_limit_exceeded');
+	like($err, qr/HINT:  .*max_worker_processes/, 'with a hint');
+	is(queue($full, 'pairs + waiters'), 0, 'the pair is not left behind');
+	is($full->safe_psql('postgres', q(SET retrostar.on_miss = skip; SELECT retro_star_score('no', 'slot') IS NULL)), 't',
+		'skip needs no worker');
+
+	# A session that ends while it looks for a slot leaves nothing behind.
+	my $session = RetroSession->new($full, 'going');
+	$session->send(q(SELECT retro_star_score('no', 'slot')));
+	$full->poll_query_until('going', 'SELECT pairs = 1 FROM retrostar.stat_queue');
+	$full->safe_psql('postgres', "SELECT pg_terminate_backend($session->{pid})");
+	is($session->ended, '57P01', 'terminated');
+	$full->poll_query_until('postgres', "SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = $session->{pid}");
+	is(sqlstate($full, 'postgres', "SET statement_timeout = '60s'; DROP DATABASE going"), '00000', 'DROP DATABASE finds no worker');
+
+	# Cancelled while it looks for one
+	$session = RetroSession->new($full, 'postgres');
+	$session->send(q(SELECT retro_star_score('no', 'slot')));
+	$full->poll_query_until('postgres', 'SELECT pairs = 1 FROM retrostar.stat_queue');
+	$full->safe_psql('postgres', "SELECT pg_cancel_backend($session->{pid})");
+	$session->result;
+	is($session->sqlstate, '57014', 'cancelled');
+	is(queue($full, 'pairs + waiters'), 0, 'the pair is not left behind');
+	$session->quit;
+	let_go();
+	$full->stop;
+};
+
+subtest 'not preloaded' => sub {
+	my $plain = new_node('plain', preload => 0);
+	create_server($plain, 'postgres', 'gpu', $sim);
+	my ($ret, $out, $err) = $plain->psql('postgres', q(SELECT retro_star_score('not', 'loaded')),
+		extra_params => [ '-v', 'VERBOSITY=verbose' ]);
+	like($err, qr/ERROR:  55000:/, 'object_not_in_prerequisite_state');
+	like($err, qr/HINT:  .*shared_preload_libraries/, 'with a hint');
+	is(sqlstate($plain, 'postgres', $_), '55000', $_)
+	  for q(SELECT retro_star_prefetch('not', 'loaded')), 'SELECT retrostar.pause()', 'SELECT * FROM retrostar.stat_queue';
+	is($plain->safe_psql('postgres', q(SELECT retro_star_prompt('q', 'd') <> '')), 't', 'prompts can be seen');
+	is($plain->safe_psql('postgres', q(SELECT endpoint, ok FROM retrostar.check('gpu'))), 'worker|f', 'check() says so');
+	is($plain->safe_psql('postgres', 'CREATE DATABASE x; ALTER DATABASE x RENAME TO y; DROP DATABASE y; SELECT 1'), 1,
+		'commands on databases work');
+	$plain->stop;
+};
+
+done_testing();
