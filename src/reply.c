@@ -126,6 +126,11 @@ rstar_reply_score(const char *text, size_t len)
  * memory is short).  Duplicate keys: the last counts.  Lone surrogates become
  * U+FFFD.  Invalid UTF-8 passes through and is replaced where text leaves
  * this file.
+ *
+ * Not JSON_TOKENER_STRICT, which promises to refuse more with each version:
+ * from json-c 0.18 on numbers out of range and bare control characters, in
+ * 0.18 itself also every byte outside ASCII (its issue 892).  Without it the
+ * versions agree; a comment or a superfluous comma does no harm.
  */
 static json_object *
 parse_json(const char *body, size_t len)
@@ -144,7 +149,6 @@ parse_json(const char *body, size_t len)
 	tokener = json_tokener_new_ex(MAX_DEPTH);
 	if (tokener == NULL)
 		return NULL;
-	json_tokener_set_flags(tokener, JSON_TOKENER_STRICT);
 	root = json_tokener_parse_ex(tokener, body, (int) len);
 	/* a NUL after the value ends the parse without an error */
 	if (json_tokener_get_parse_end(tokener) != len)
