@@ -127,10 +127,9 @@ rstar_reply_score(const char *text, size_t len)
  * U+FFFD.  Invalid UTF-8 passes through and is replaced where text leaves
  * this file.
  *
- * Not JSON_TOKENER_STRICT, which promises to refuse more with each version:
- * from json-c 0.18 on numbers out of range and bare control characters, in
- * 0.18 itself also every byte outside ASCII (its issue 892).  Without it the
- * versions agree; a comment or a superfluous comma does no harm.
+ * Not JSON_TOKENER_STRICT, which may refuse more with each version: json-c
+ * 0.18 began with numbers out of range, control characters in a text, and by
+ * accident all bytes outside ASCII (its issue 892).
  */
 static json_object *
 parse_json(const char *body, size_t len)
