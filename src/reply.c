@@ -126,6 +126,10 @@ rstar_reply_score(const char *text, size_t len)
  * memory is short).  Duplicate keys: the last counts.  Lone surrogates become
  * U+FFFD.  Invalid UTF-8 passes through and is replaced where text leaves
  * this file.
+ *
+ * Not JSON_TOKENER_STRICT, which may refuse more with each version: json-c
+ * 0.18 began with numbers out of range, control characters in a text, and by
+ * accident all bytes outside ASCII (its issue 892).
  */
 static json_object *
 parse_json(const char *body, size_t len)
@@ -144,7 +148,6 @@ parse_json(const char *body, size_t len)
 	tokener = json_tokener_new_ex(MAX_DEPTH);
 	if (tokener == NULL)
 		return NULL;
-	json_tokener_set_flags(tokener, JSON_TOKENER_STRICT);
 	root = json_tokener_parse_ex(tokener, body, (int) len);
 	/* a NUL after the value ends the parse without an error */
 	if (json_tokener_get_parse_end(tokener) != len)

@@ -35,7 +35,9 @@ sim_chat_parse(SimRequest *req)
 	if (tokener == NULL)
 	{
 		tokener = json_tokener_new_ex(SIM_JSON_DEPTH);
-		json_tokener_set_flags(tokener, JSON_TOKENER_STRICT);
+		/* json-c 0.18, when strict, refuses all bytes outside ASCII (its issue 892) */
+		if (json_c_version_num() >> 8 != 18)
+			json_tokener_set_flags(tokener, JSON_TOKENER_STRICT);
 	}
 	json_tokener_reset(tokener);
 	root = json_tokener_parse_ex(tokener, req->body.data ? req->body.data : "",

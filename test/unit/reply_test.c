@@ -176,6 +176,7 @@ test_completion(void)
 		"bad ?\?( ??? ?? ???? ??"},
 		{CONTENT("good \xc3\xa9 \xe2\x82\xac \xf0\x9f\x98\x80"), NO_SCORE, -1,
 		"good \xc3\xa9 \xe2\x82\xac \xf0\x9f\x98\x80"},
+		{CONTENT("a\tb\nc\001 <score>5</score>"), SCORE, 5, "a\tb\nc\001 <score>5</score>"},
 		{"\xef\xbb\xbf" CONTENT("<score>5</score>") "\r\n ", SCORE, 5, "<score>5</score>"},
 		/* the last of two keys counts */
 		{CHOICE("\"content\":\"<score>5</score>\",\"content\":\"<score>6</score>\"", "\"stop\""),
@@ -341,6 +342,8 @@ test_hostile(void)
 		{"8 MB of empty arrays", "{\"a\":[", "[],", "0]}", 8 << 20, MALFORMED},
 		{"8 MB of numbers", "{\"a\":[", "0,", "0]}", 8 << 20, MALFORMED},
 		{"8 MB of members", "{", "\"a\":1,", "\"b\":1}", 8 << 20, MALFORMED},
+		{"8 MB of comments", "{\"choices\":", "/**/", "}", 8 << 20, MALFORMED},
+		{"a comment of 8 MB", "{\"choices\":/*", "* ", "}", 8 << 20, MALFORMED},
 		{"8 MB of one number", "{\"choices\":", "9", "}", 8 << 20, MALFORMED},
 		{"a small body of objects", "{\"a\":[", "{},", "0],\"choices\":[{\"message\":{}}]}", 60000, NO_SCORE},
 		{"deep arrays", "{\"choices\":", "[", "", 100000, MALFORMED},
