@@ -80,4 +80,25 @@
 #define RSTAR_RUN_PASS queryDesc, direction, count, execute_once
 #endif
 
+/* 18: the declarations of EXPLAIN are spread over more headers */
+#include "commands/explain.h"
+#if PG_VERSION_NUM >= 180000
+#include "commands/explain_format.h"
+#include "commands/explain_state.h"
+#endif
+
+/* 18: plans count the disabled nodes in them */
+#if PG_VERSION_NUM >= 180000
+#define rstar_plan_disabled_copy(to, from) ((to)->disabled_nodes = (from)->disabled_nodes)
+#else
+#define rstar_plan_disabled_copy(to, from) ((void) 0)
+#endif
+
+/* 17: MERGE joins both ways and keeps the join conditions */
+#if PG_VERSION_NUM >= 170000
+#define rstar_merge_conditions(modify) ((modify)->mergeJoinConditions)
+#else
+#define rstar_merge_conditions(modify) NIL
+#endif
+
 #endif							/* RSTAR_COMPAT_H */

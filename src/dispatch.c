@@ -108,6 +108,7 @@ fill_claim(RstarRequest *request, RstarClaim *claim)
 	claim->kind = request->kind;
 	claim->serverid = request->serverid;
 	claim->mapping = request->mapping;
+	claim->fingerprint = request->fingerprint;
 	claim->sample = request->next_sample++;
 	claim->endpoint = request->endpoint;
 	claim->affinity = request->affinity;
@@ -301,6 +302,7 @@ rstar_dispatch_unstored(RstarAnswered *answers, int max)
 		answer->request = request;
 		answer->key = request->key;
 		strlcpy(answer->model, request->model, sizeof(answer->model));
+		answer->first_sample = request->first_sample;
 		answer->nscores = request->scored;
 		answer->unscored = request->unscored;
 		answer->prompt_tokens = request->prompt_tokens;

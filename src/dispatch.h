@@ -31,6 +31,7 @@ typedef struct RstarClaim
 	RstarKind	kind;
 	Oid			serverid;
 	Oid			mapping;
+	uint64		fingerprint;	/* of the server as the session saw it */
 	int			sample;			/* its number, which makes the seed */
 	int			endpoint;		/* CHECK: which */
 	uint64		affinity;
@@ -95,6 +96,7 @@ typedef struct RstarAnswered
 	struct RstarRequest *request;
 	RstarKey	key;
 	char		model[RSTAR_MODEL_LEN];
+	int			first_sample;	/* number of the first; orders answers of a key */
 	int			nscores;
 	int			unscored;
 	int64		prompt_tokens;

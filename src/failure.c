@@ -81,6 +81,7 @@ describe(const RstarResult *result, const char *server)
 			return describe_reply(result, server);
 		case RSTAR_STATUS_OK:
 		case RSTAR_STATUS_SERVER_GONE:
+		case RSTAR_STATUS_SERVER_ALTERED:
 		case RSTAR_STATUS_WORKER_LOST:
 		case RSTAR_STATUS_EMPTY:
 		case RSTAR_STATUS_NO_ROOM:
@@ -189,6 +190,12 @@ describe_other(const RstarResult *result, const char *server)
 		case RSTAR_STATUS_SERVER_GONE:
 			failure.sqlstate = ERRCODE_UNDEFINED_OBJECT;
 			failure.message = psprintf("server \"%s\" does not exist any more", server);
+			break;
+		case RSTAR_STATUS_SERVER_ALTERED:
+			failure.sqlstate = ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE;
+			failure.message = psprintf("server \"%s\" was altered while it scored the pair", server);
+			failure.detail = "Its answers would have come from another model or with other parameters.";
+			failure.hint = "Run the statement again.";
 			break;
 		case RSTAR_STATUS_WORKER_LOST:
 			failure.sqlstate = ERRCODE_SYSTEM_ERROR;

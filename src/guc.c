@@ -22,6 +22,7 @@
 
 #include "guc.h"
 #include "passes.h"
+#include "plan.h"
 
 char	   *rstar_server = NULL;
 char	   *rstar_task = NULL;
@@ -34,6 +35,8 @@ bool		rstar_store_reasoning = false;
 int			rstar_request_limit = RSTAR_DEFAULT_REQUEST_LIMIT;
 int			rstar_deadline = RSTAR_DEFAULT_DEADLINE;
 char	   *rstar_passes = NULL;
+bool		rstar_prefetch = true;
+int			rstar_prefetch_window = RSTAR_DEFAULT_PREFETCH_WINDOW;
 int			rstar_max_requests = RSTAR_DEFAULT_MAX_REQUESTS;
 int			rstar_shared_memory = RSTAR_DEFAULT_SHARED_MEMORY;
 int			rstar_worker_idle_timeout = RSTAR_DEFAULT_WORKER_IDLE_TIMEOUT;
@@ -130,6 +133,17 @@ define_user_settings(void)
 							   "For example \"100@1,30@16\" or \"adaptive\".  Empty: retrostar.samples of each.",
 							   &rstar_passes, "",
 							   PGC_USERSET, 0, check_passes, NULL, NULL);
+	DefineCustomBoolVariable("retrostar.prefetch",
+							 "Makes the calls of rows ahead of the row that is evaluated.",
+							 NULL,
+							 &rstar_prefetch, true,
+							 PGC_USERSET, 0, NULL, rstar_plan_assign_prefetch, NULL);
+	DefineCustomIntVariable("retrostar.prefetch_window",
+							"Sets how many rows are read ahead at most.",
+							NULL,
+							&rstar_prefetch_window, RSTAR_DEFAULT_PREFETCH_WINDOW,
+							RSTAR_MIN_PREFETCH_WINDOW, RSTAR_MAX_PREFETCH_WINDOW,
+							PGC_USERSET, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("retrostar.worker_idle_timeout",
 							"Sets how long a worker without work stays.",
 							NULL,

@@ -70,6 +70,8 @@ extern bool rstar_store_reasoning;
 extern int	rstar_request_limit;
 extern int	rstar_deadline;
 extern char *rstar_passes;
+extern bool rstar_prefetch;
+extern int	rstar_prefetch_window;
 extern int	rstar_max_requests;
 extern int	rstar_shared_memory;
 extern int	rstar_worker_idle_timeout;

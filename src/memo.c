@@ -44,7 +44,10 @@ static uint32 free_pending = NO_COOKIE;
 
 static void make_memo(RstarStatement *statement);
 static void free_cookie(uint32 cookie);
+static void list_value(RstarStatement *statement, RstarMemoEntry *entry);
+static void unlist_value(RstarMemoEntry *entry);
 static void drain(void);
+static bool shorten(long *timeout, TimestampTz deadline);
 static void give_up(RstarStatement *statement, RstarMemoEntry *entry);
 
 RstarMemoEntry *
@@ -115,7 +118,7 @@ rstar_memo_pend(RstarStatement *statement, RstarMemoEntry *entry,
 	free_pending = pendings[cookie].next_free;
 	pendings[cookie].statement = statement;
 	pendings[cookie].entry = entry;
-	rstar_memo_keep(entry);
+	unlist_value(entry);
 	entry->state = RSTAR_MEMO_PENDING;
 	entry->waiter = waiter;
 	entry->cookie = cookie;
@@ -148,9 +151,28 @@ rstar_memo_set(RstarStatement *statement, RstarMemoEntry *entry, const RstarResu
 void
 rstar_memo_keep(RstarMemoEntry *entry)
 {
-	if (entry->listed)
-		dlist_delete(&entry->link);
-	entry->listed = false;
+	entry->aheads++;
+	unlist_value(entry);
+}
+
+void
+rstar_memo_forget(RstarStatement *statement, const RstarMemoKey *key)
+{
+	RstarMemoEntry *entry = NULL;
+
+	if (statement->memo != NULL)
+		entry = hash_search(statement->memo, key, HASH_FIND, NULL);
+	if (entry == NULL || entry->aheads == 0 || --entry->aheads > 0)
+		return;
+	if (entry->state != RSTAR_MEMO_PENDING)
+	{
+		list_value(statement, entry);
+		return;
+	}
+	rstar_queue_release(entry->waiter);
+	free_cookie(entry->cookie);
+	dlist_delete(&entry->link);
+	(void) hash_search(statement->memo, key, HASH_REMOVE, NULL);
 }
 
 void
@@ -158,9 +180,10 @@ rstar_memo_evaluated(RstarStatement *statement, RstarMemoEntry *entry)
 {
 	Size		entry_size = sizeof(RstarMemoEntry) + sizeof(HASHELEMENT);
 
-	if (!entry->listed)
-		dlist_push_tail(&statement->values, &entry->link);
-	entry->listed = true;
+	if (entry->aheads > 0)
+		entry->aheads--;
+	if (entry->aheads == 0)
+		list_value(statement, entry);
 	while (hash_get_num_entries(statement->memo) * entry_size > work_mem * (Size) 1024)
 	{
 		RstarMemoEntry *oldest;
@@ -179,6 +202,23 @@ rstar_memo_score(const RstarMemoEntry *entry)
 {
 	return (double) entry->tally.sum /
 		(entry->tally.scored + (entry->key.zero ? entry->tally.unscored : 0));
+}
+
+/* Nothing keeps the entry */
+static void
+list_value(RstarStatement *statement, RstarMemoEntry *entry)
+{
+	if (!entry->listed)
+		dlist_push_tail(&statement->values, &entry->link);
+	entry->listed = true;
+}
+
+static void
+unlist_value(RstarMemoEntry *entry)
+{
+	if (entry->listed)
+		dlist_delete(&entry->link);
+	entry->listed = false;
 }
 
 /* Takes all results that are there, for whichever statement of the session */
@@ -216,16 +256,10 @@ rstar_memo_wait(RstarStatement *statement, RstarMemoEntry *entry, TimestampTz de
 	{
 		long		timeout = rstar_launch_ensure();
 
-		if (deadline != 0)
+		if (!shorten(&timeout, deadline))
 		{
-			long		left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline);
-
-			if (left <= 0)
-			{
-				give_up(statement, entry);
-				break;
-			}
-			timeout = timeout < 0 ? left : Min(timeout, left);
+			give_up(statement, entry);
+			break;
 		}
 		rstar_queue_wait(entry->waiter, NULL, timeout);
 		drain();
@@ -250,13 +284,30 @@ give_up(RstarStatement *statement, RstarMemoEntry *entry)
 	rstar_memo_set(statement, entry, &result);
 }
 
-void
-rstar_memo_wait_for_room(const RstarSpec *spec)
+/* A wait ends at the deadline; false when that has passed */
+static bool
+shorten(long *timeout, TimestampTz deadline)
+{
+	long		left;
+
+	if (deadline == 0)
+		return true;
+	left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline);
+	if (*timeout < 0 || left < *timeout)
+		*timeout = left;
+	return left > 0;
+}
+
+bool
+rstar_memo_wait_for_room(const RstarSpec *spec, TimestampTz deadline)
 {
 	long		timeout = rstar_launch_ensure();
 
+	if (!shorten(&timeout, deadline))
+		return false;
 	rstar_queue_wait(NULL, spec, timeout);
 	drain();
+	return true;
 }
 
 void

@@ -45,6 +45,7 @@ typedef struct RstarMemoEntry
 	bool		listed;			/* in statement->values: it may go */
 	bool		explained;		/* the replies are to be kept */
 	bool		warned;			/* its failure has been counted */
+	int			aheads;			/* calls read ahead and not yet evaluated */
 	RstarTally	tally;			/* VALUE */
 	RstarResult *failure;		/* FAILED */
 	RstarWaiter *waiter;		/* PENDING */
@@ -70,8 +71,11 @@ extern void rstar_memo_pend(RstarStatement *statement, RstarMemoEntry *entry,
 extern void rstar_memo_set(RstarStatement *statement, RstarMemoEntry *entry,
 						   const RstarResult *result);
 
-/* The entry was read ahead: it stays until it has been evaluated */
+/* A call was read ahead: the entry stays until it has been evaluated */
 extern void rstar_memo_keep(RstarMemoEntry *entry);
+
+/* A call that was read ahead will not be evaluated */
+extern void rstar_memo_forget(RstarStatement *statement, const RstarMemoKey *key);
 
 /*
  * The entry has been evaluated and may go one day; the oldest go now when the
@@ -90,8 +94,11 @@ extern double rstar_memo_score(const RstarMemoEntry *entry);
 extern void rstar_memo_wait(RstarStatement *statement, RstarMemoEntry *entry,
 							TimestampTz deadline);
 
-/* Waits, interruptibly, after FULL for this spec */
-extern void rstar_memo_wait_for_room(const RstarSpec *spec);
+/*
+ * Waits, interruptibly, after FULL for this spec; false when "deadline"
+ * (0: none) has passed.
+ */
+extern bool rstar_memo_wait_for_room(const RstarSpec *spec, TimestampTz deadline);
 
 /* At the end of a statement: gives up what it waits for.  Never raises. */
 extern void rstar_memo_release(RstarStatement *statement);

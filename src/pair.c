@@ -132,6 +132,7 @@ resolve_call(RstarStatement *statement, RstarCall *call, const NullableDatum *ar
 {
 	MemoryContext old = MemoryContextSwitchTo(statement->context);
 	const RstarServer *server;
+	const char *server_name;
 
 	call->args[RSTAR_ARG_SERVER] = arg_string(&args[RSTAR_ARG_SERVER], rstar_server);
 	call->args[RSTAR_ARG_TASK] = arg_string(&args[RSTAR_ARG_TASK], rstar_task);
@@ -143,13 +144,16 @@ resolve_call(RstarStatement *statement, RstarCall *call, const NullableDatum *ar
 	call->samples = arg_samples(&args[RSTAR_ARG_SAMPLES]);
 	call->samples_setting = call->samples;
 
-	rstar_task_resolve(&call->task, call->args[RSTAR_ARG_TASK],
+	/* What was not given is left to them, whose messages say so */
+	rstar_task_resolve(&call->task,
+					   args[RSTAR_ARG_TASK].isnull ? NULL : call->args[RSTAR_ARG_TASK],
 					   call->args[RSTAR_ARG_RELEVANCE_DEFINITION],
 					   call->args[RSTAR_ARG_QUERY_TYPE], call->args[RSTAR_ARG_DOC_TYPE]);
 	/* Mapping first: looking it up may process invalidations */
-	server = rstar_server_resolve(call->args[RSTAR_ARG_SERVER]);
+	server_name = args[RSTAR_ARG_SERVER].isnull ? NULL : call->args[RSTAR_ARG_SERVER];
+	server = rstar_server_resolve(server_name);
 	call->mapping = rstar_server_mapping(server->serverid, GetUserId());
-	server = rstar_server_resolve(call->args[RSTAR_ARG_SERVER]);
+	server = rstar_server_resolve(server_name);
 	call->server_version = rstar_server_version();
 	build_prefix(statement, call, server);
 	call->id = ++statement->last_call;
@@ -192,6 +196,7 @@ build_prefix(RstarStatement *statement, RstarCall *call, const RstarServer *serv
 	call->server.extra_body = call->server.cache_scope = call->server.ca_file = NULL;
 	call->server.key_material = NULL;
 
+	call->fingerprint = rstar_server_fingerprint(server);
 	initStringInfo(&buf);
 	appendBinaryStringInfo(&buf, server->key_material, server->key_material_len);
 	append_part(&buf, call->task.relevance_definition, strlen(call->task.relevance_definition));

@@ -44,6 +44,7 @@ typedef struct RstarCall
 	int			samples;
 	char	   *key_prefix;		/* what all keys of the call begin with */
 	int			key_prefix_len;
+	uint64		fingerprint;	/* hash of what the server puts into the key */
 	uint64		affinity;		/* hash of server and task */
 } RstarCall;
 

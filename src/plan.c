@@ -1,9 +1,29 @@
 /*-------------------------------------------------------------------------
  *
  * plan.c
- *		Planner hook.
+ *		Planner hook: finds the calls in a finished plan and lets prefetch
+ *		nodes make them ahead.
  *
- * Called by: retrostar.c (init), the planner.
+ * Called by: retrostar.c (init), the planner.  Calls: walk.c, calls.c,
+ * stage.c.
+ *
+ * Why the finished plan: only there is it known which node evaluates a call,
+ * and everything about parameters, parallel workers and row marks is settled.
+ * The call itself stays where it is and finds its answer, so a node that is
+ * missing, or reads ahead the wrong pairs, costs time and never a wrong row.
+ *
+ * The walk goes down with a description of how each node's rows are read
+ * (RstarReader), because that decides how far ahead it is right to read: all
+ * at once below a Sort, the rows of a LIMIT and no more below that, a few at
+ * first where nobody knows.
+ *
+ * Left as they are, correct but one call after another: leaf Results (one
+ * row; PL/pgSQL also wants to find a Result on top), filters of outer, semi
+ * and anti joins, arguments with correlated subqueries or volatile functions,
+ * everything above volatile functions, row locks or data changes, RETURNING,
+ * MERGE actions, hash, merge, index and tid conditions, VALUES lists, window
+ * functions with a run condition, nodes that a merge join rewinds by mark,
+ * and whatever is below somebody else's CustomScan.
  *
  * The planner evaluates stable functions of constants to estimate
  * selectivities, and it must not wait for a model; score.c asks
@@ -15,28 +35,73 @@
  */
 #include "postgres.h"
 
+#include "catalog/pg_type.h"
+#include "executor/executor.h"
+#include "jit/jit.h"
+#include "miscadmin.h"
+#include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
+#include "optimizer/optimizer.h"
+#include "optimizer/planmain.h"
 #include "optimizer/planner.h"
+#include "utils/plancache.h"
+#include "utils/syscache.h"
 
 #include "plan.h"
+
+#include "calls.h"
+#include "guc.h"
+#include "stage.h"
+#include "walk.h"
 
 int			rstar_plan_depth = 0;
 
 static planner_hook_type prev_planner_hook = NULL;
 
-static PlannedStmt *plan(Query *parse, const char *query_string, int cursor_options,
-						 ParamListInfo params);
+static PlannedStmt *plan_statement(Query *parse, const char *query_string,
+								   int cursor_options, ParamListInfo params);
+static bool uses_functions(PlannedStmt *stmt);
+static void add_prefetch(RstarPlanFacts *facts, int cursor_options);
+static bool needs_material(PlannedStmt *stmt, int cursor_options);
+static Plan *rewrite(RstarPlanFacts *facts, Plan *plan, RstarReader reader);
+static void rewrite_children(RstarPlanFacts *facts, Plan *plan, RstarReader reader);
+static void rewrite_list(RstarPlanFacts *facts, List *plans, RstarReader reader);
+static void rewrite_join(RstarPlanFacts *facts, Join *join, RstarReader reader);
+static RstarReader reads(RstarReadMode mode);
+static RstarReader unmarked(RstarReader reader);
+static RstarReader unbounded(RstarReader reader);
+static RstarReader filtered(RstarReader reader, Plan *plan);
+static RstarReader limit_reader(Limit *limit, RstarReader reader);
+static Node *or_null(Node *expr);
+static bool no_limit(Node *count);
+static bool depends_on_run(Node *expr, void *context);
+static RstarReader modify_reader(ModifyTable *modify, RstarReader reader);
+static RstarReader agg_reader(Agg *agg, RstarReader reader);
+static Plan *rewrite_node(RstarPlanFacts *facts, Plan *plan, RstarReader reader);
+static List *projected_calls(RstarPlanFacts *facts, Plan *plan);
+static List *aggregated_calls(RstarPlanFacts *facts, Plan *plan);
+static List *window_calls(RstarPlanFacts *facts, WindowAgg *window);
 
 void
 rstar_plan_init(void)
 {
 	prev_planner_hook = planner_hook;
-	planner_hook = plan;
+	planner_hook = plan_statement;
+}
+
+void
+rstar_plan_assign_prefetch(bool newval, void *extra)
+{
+	if (newval != rstar_prefetch)
+		ResetPlanCache();
 }
 
 static PlannedStmt *
-plan(Query *parse, const char *query_string, int cursor_options, ParamListInfo params)
+plan_statement(Query *parse, const char *query_string, int cursor_options,
+			   ParamListInfo params)
 {
 	PlannedStmt *stmt;
+	RstarPlanFacts facts;
 
 	rstar_plan_depth++;
 	PG_TRY();
@@ -51,5 +116,359 @@ plan(Query *parse, const char *query_string, int cursor_options, ParamListInfo p
 		rstar_plan_depth--;
 	}
 	PG_END_TRY();
+
+	if (!uses_functions(stmt))
+		return stmt;
+	rstar_walk_statement(stmt, &facts);
+	if (!facts.has_calls)
+		return stmt;
+	/* a call costs seconds, and its declared cost makes every plan look it */
+	stmt->jitFlags = PGJIT_NONE;
+	if (rstar_prefetch)
+		add_prefetch(&facts, cursor_options);
 	return stmt;
+}
+
+/* A plan lists the functions it depends on, other than built-in ones */
+static bool
+uses_functions(PlannedStmt *stmt)
+{
+	ListCell   *lc;
+
+	foreach(lc, stmt->invalItems)
+	{
+		if (lfirst_node(PlanInvalItem, lc)->cacheId == PROCOID)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * The main plan comes first and then the subplans, last to first: a CTE has a
+ * lower number than any plan that scans it, so all its readers are known by
+ * then.
+ */
+static void
+add_prefetch(RstarPlanFacts *facts, int cursor_options)
+{
+	PlannedStmt *stmt = facts->stmt;
+	bool		was_backward = ExecSupportsBackwardScan(stmt->planTree);
+
+	stmt->planTree = rewrite(facts, stmt->planTree, reads(RSTAR_READ_RUN));
+	for (int i = facts->nsubplans - 1; i >= 0; i--)
+	{
+		ListCell   *lc = list_nth_cell(stmt->subplans, i);
+		RstarSubplanFacts *subplan = &facts->subplans[i];
+
+		lfirst(lc) = rewrite(facts, lfirst(lc),
+							 reads(subplan->used ? subplan->mode : RSTAR_READ_PART));
+	}
+
+	if (was_backward && needs_material(stmt, cursor_options))
+	{
+		stmt->planTree = materialize_finished_plan(stmt->planTree);
+		stmt->planTree->plan_node_id = ++facts->last_node_id;
+	}
+}
+
+/*
+ * A cursor without SCROLL or NO SCROLL can scroll when its plan can run
+ * backwards, which a prefetch node cannot.
+ */
+static bool
+needs_material(PlannedStmt *stmt, int cursor_options)
+{
+	if (ExecSupportsBackwardScan(stmt->planTree) || (cursor_options & CURSOR_OPT_NO_SCROLL))
+		return false;
+	if (cursor_options & CURSOR_OPT_SCROLL)
+		return true;
+	return (cursor_options & CURSOR_OPT_FAST_PLAN) && stmt->rowMarks == NIL;
+}
+
+/* Returns what stands in the plan's place */
+static Plan *
+rewrite(RstarPlanFacts *facts, Plan *plan, RstarReader reader)
+{
+	if (plan == NULL)
+		return NULL;
+	check_stack_depth();
+
+	/* somebody else's: it may look for the nodes that it has put below itself */
+	if (IsA(plan, CustomScan))
+		return plan;
+	rewrite_children(facts, plan, reader);
+	return rewrite_node(facts, plan, reader);
+}
+
+static void
+rewrite_children(RstarPlanFacts *facts, Plan *plan, RstarReader reader)
+{
+	RstarReader child = unmarked(reader);
+
+	switch (nodeTag(plan))
+	{
+		case T_Limit:
+			child = limit_reader((Limit *) plan, reader);
+			break;
+		case T_Sort:
+		case T_Hash:
+			child = reads(RSTAR_READ_ALL);
+			break;
+		case T_ModifyTable:
+			child = modify_reader((ModifyTable *) plan, reader);
+			break;
+		case T_Agg:
+			child = agg_reader((Agg *) plan, reader);
+			break;
+		case T_Append:
+			/* each child gives at most what is read of all */
+			rewrite_list(facts, ((Append *) plan)->appendplans, reader);
+			return;
+		case T_MergeAppend:
+			rewrite_list(facts, ((MergeAppend *) plan)->mergeplans, unbounded(child));
+			return;
+		case T_SubqueryScan:
+			((SubqueryScan *) plan)->subplan =
+				rewrite(facts, ((SubqueryScan *) plan)->subplan, filtered(child, plan));
+			return;
+		case T_NestLoop:
+		case T_HashJoin:
+		case T_MergeJoin:
+			rewrite_join(facts, (Join *) plan, reader);
+			return;
+		case T_SetOp:
+			plan->lefttree = rewrite(facts, plan->lefttree, unbounded(child));
+			plan->righttree = rewrite(facts, plan->righttree, reads(RSTAR_READ_PART));
+			return;
+		case T_CteScan:
+			rstar_walk_note_reader(facts, ((CteScan *) plan)->ctePlanId, reader.mode);
+			return;
+		case T_Result:
+			/* passes marks on to its child */
+			child = filtered(reader, plan);
+			break;
+		case T_LockRows:
+			/* gives each row that it can lock */
+			break;
+		default:
+			child = unbounded(child);
+			break;
+	}
+	plan->lefttree = rewrite(facts, plan->lefttree, child);
+	plan->righttree = rewrite(facts, plan->righttree, child);
+}
+
+static void
+rewrite_list(RstarPlanFacts *facts, List *plans, RstarReader reader)
+{
+	ListCell   *lc;
+
+	foreach(lc, plans)
+		lfirst(lc) = rewrite(facts, lfirst(lc), reader);
+}
+
+/*
+ * A nested loop reads its outer side as it is read itself; a hash or merge
+ * join may find out early that the rest of a side has no match.
+ */
+static void
+rewrite_join(RstarPlanFacts *facts, Join *join, RstarReader reader)
+{
+	RstarReader outer = reads(RSTAR_READ_PART);
+	RstarReader inner = reads(RSTAR_READ_PART);
+
+	switch (nodeTag(join))
+	{
+		case T_NestLoop:
+			outer.mode = reader.mode;
+			if (!join->inner_unique && join->jointype != JOIN_SEMI &&
+				join->jointype != JOIN_ANTI)
+				inner.mode = reader.mode;
+			break;
+		case T_MergeJoin:
+			inner.marks = !((MergeJoin *) join)->skip_mark_restore;
+			break;
+		default:
+			break;
+	}
+	join->plan.lefttree = rewrite(facts, join->plan.lefttree, outer);
+	join->plan.righttree = rewrite(facts, join->plan.righttree, inner);
+}
+
+static RstarReader
+reads(RstarReadMode mode)
+{
+	RstarReader reader = {mode, NIL, false};
+
+	return reader;
+}
+
+static RstarReader
+unmarked(RstarReader reader)
+{
+	reader.marks = false;
+	return reader;
+}
+
+static RstarReader
+unbounded(RstarReader reader)
+{
+	reader.bound = NIL;
+	return reader;
+}
+
+/* How a node is read whose reader drops rows by a filter of its own */
+static RstarReader
+filtered(RstarReader reader, Plan *plan)
+{
+	return plan->qual == NIL ? reader : unbounded(reader);
+}
+
+static RstarReader
+limit_reader(Limit *limit, RstarReader reader)
+{
+	RstarReader child = reads(no_limit(limit->limitCount) ? reader.mode : RSTAR_READ_PART);
+
+	/* FETCH ... WITH TIES may go on, and an expression may depend on much */
+	if (limit->limitOption == LIMIT_OPTION_COUNT &&
+		!depends_on_run(limit->limitCount, NULL) &&
+		!depends_on_run(limit->limitOffset, NULL))
+		child.bound = lappend(lappend(list_copy(reader.bound),
+									  or_null(limit->limitCount)),
+							  or_null(limit->limitOffset));
+	return child;
+}
+
+static Node *
+or_null(Node *expr)
+{
+	return expr != NULL ? expr : (Node *) makeNullConst(INT8OID, -1, InvalidOid);
+}
+
+/* LIMIT ALL, or OFFSET alone */
+static bool
+no_limit(Node *count)
+{
+	return count == NULL || (IsA(count, Const) && ((Const *) count)->constisnull);
+}
+
+/* Constants and parameters of the statement can be had anywhere in the plan */
+static bool
+depends_on_run(Node *expr, void *context)
+{
+	if (expr == NULL || IsA(expr, Const))
+		return false;
+	if (IsA(expr, Param))
+		return ((Param *) expr)->paramkind != PARAM_EXTERN;
+	if (IsA(expr, FuncExpr) || IsA(expr, OpExpr))
+		return contain_mutable_functions(expr) ||
+			expression_tree_walker(expr, depends_on_run, context);
+	return true;
+}
+
+/*
+ * A ModifyTable without RETURNING changes all rows before it returns, and one
+ * in a CTE is run to its end whoever reads it.  With RETURNING on top of a
+ * statement the caller may stop it (SPI's row count does).
+ */
+static RstarReader
+modify_reader(ModifyTable *modify, RstarReader reader)
+{
+	bool		may_stop = modify->returningLists != NIL && reader.mode == RSTAR_READ_RUN;
+
+	return reads(may_stop ? RSTAR_READ_RUN : RSTAR_READ_ALL);
+}
+
+static RstarReader
+agg_reader(Agg *agg, RstarReader reader)
+{
+	return reads(agg->aggstrategy == AGG_SORTED ? reader.mode : RSTAR_READ_ALL);
+}
+
+static Plan *
+rewrite_node(RstarPlanFacts *facts, Plan *plan, RstarReader reader)
+{
+	switch (nodeTag(plan))
+	{
+		case T_Append:
+			return rstar_stage_hoist((Append *) plan);
+		case T_Agg:
+			rstar_stage_insert(facts, plan, aggregated_calls(facts, plan),
+							   agg_reader((Agg *) plan, reader));
+			return rstar_stage_split(facts, plan, reader);
+		case T_WindowAgg:
+			/* the run condition counts on the places of its target list */
+			if (((WindowAgg *) plan)->runCondition != NIL)
+				return plan;
+			rstar_stage_insert(facts, plan, window_calls(facts, (WindowAgg *) plan),
+							   unbounded(reader));
+			return rstar_stage_split(facts, plan, reader);
+		case T_Result:
+			if (!reader.marks)
+				rstar_stage_insert(facts, plan, projected_calls(facts, plan), reader);
+			return plan;
+		case T_ProjectSet:
+			rstar_stage_insert(facts, plan, projected_calls(facts, plan), unbounded(reader));
+			return plan;
+		case T_SeqScan:
+		case T_SampleScan:
+		case T_IndexScan:
+		case T_IndexOnlyScan:
+		case T_BitmapHeapScan:
+		case T_TidScan:
+		case T_TidRangeScan:
+		case T_SubqueryScan:
+		case T_FunctionScan:
+		case T_TableFuncScan:
+		case T_ValuesScan:
+		case T_CteScan:
+		case T_NamedTuplestoreScan:
+		case T_WorkTableScan:
+		case T_ForeignScan:
+		case T_NestLoop:
+		case T_HashJoin:
+		case T_MergeJoin:
+		case T_Group:
+		case T_Gather:
+		case T_GatherMerge:
+			if (reader.marks)
+				return plan;
+			return rstar_stage_split(facts, plan, reader);
+		default:
+			return plan;
+	}
+}
+
+/* Calls of a Result or ProjectSet with an input, which evaluates them all */
+static List *
+projected_calls(RstarPlanFacts *facts, Plan *plan)
+{
+	if (plan->lefttree == NULL || plan->qual != NIL)
+		return NIL;
+	return rstar_calls_collect(&facts->params, (Node *) plan->targetlist, NIL);
+}
+
+static List *
+aggregated_calls(RstarPlanFacts *facts, Plan *plan)
+{
+	List	   *calls;
+
+	calls = rstar_calls_collect_aggregated(&facts->params, (Node *) plan->targetlist, NIL);
+	return rstar_calls_collect_aggregated(&facts->params, (Node *) plan->qual, calls);
+}
+
+/* Calls of window aggregates over a frame that has each row in it some time */
+static List *
+window_calls(RstarPlanFacts *facts, WindowAgg *window)
+{
+	const int	starts = FRAMEOPTION_START_UNBOUNDED_PRECEDING |
+		FRAMEOPTION_START_OFFSET_PRECEDING | FRAMEOPTION_START_CURRENT_ROW;
+	const int	ends = FRAMEOPTION_END_UNBOUNDED_FOLLOWING |
+		FRAMEOPTION_END_OFFSET_FOLLOWING | FRAMEOPTION_END_CURRENT_ROW;
+
+	if (!(window->frameOptions & starts) || !(window->frameOptions & ends) ||
+		(window->frameOptions & FRAMEOPTION_EXCLUSION))
+		return NIL;
+	return rstar_calls_collect_aggregated(&facts->params,
+										  (Node *) window->plan.targetlist, NIL);
 }

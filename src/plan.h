@@ -1,9 +1,10 @@
 /*-------------------------------------------------------------------------
  *
  * plan.h
- *		Planner hook.
+ *		Planner hook: finds the calls in a finished plan and lets prefetch
+ *		nodes make them ahead.
  *
- * Called by: retrostar.c, score.c.
+ * Called by: retrostar.c, guc.c, score.c.
  *
  * Copyright (c) 2026, the retrostar authors
  *
@@ -19,5 +20,11 @@ extern int	rstar_plan_depth;
 
 /* Installs the planner hook; called once by _PG_init */
 extern void rstar_plan_init(void);
+
+/*
+ * Assign hook of retrostar.prefetch: plans that are kept were made for the
+ * other value, so they are made anew when they are next used.
+ */
+extern void rstar_plan_assign_prefetch(bool newval, void *extra);
 
 #endif							/* RSTAR_PLAN_H */

@@ -263,6 +263,7 @@ fill_request(RstarRequest *request, const RstarSpec *spec)
 	request->key = spec->key;
 	request->serverid = spec->serverid;
 	request->mapping = spec->mapping;
+	request->fingerprint = spec->fingerprint;
 	request->affinity = spec->affinity;
 	request->endpoint = spec->endpoint;
 	request->first_sample = spec->first_sample;

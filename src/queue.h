@@ -54,6 +54,7 @@ typedef enum RstarStatus
 	RSTAR_STATUS_SERVER_ERROR,	/* HTTP status 5xx */
 	RSTAR_STATUS_BAD_REPLY,		/* 200, but not an answer */
 	RSTAR_STATUS_SERVER_GONE,	/* the server object was dropped */
+	RSTAR_STATUS_SERVER_ALTERED,	/* it does not mean the key's model any more */
 	RSTAR_STATUS_SETUP,			/* key or CA file, memory, descriptors */
 	RSTAR_STATUS_WORKER_LOST,	/* the worker died of it, several times */
 	RSTAR_STATUS_EMPTY,			/* query or document without text; never sent */
@@ -75,6 +76,7 @@ typedef struct RstarSpec
 	RstarKey	key;
 	Oid			serverid;
 	Oid			mapping;		/* user mapping, or InvalidOid */
+	uint64		fingerprint;	/* of what the server puts into the key */
 	int			samples;		/* wanted, those that are known included */
 	bool		zero;			/* a reply without a score counts as a sample */
 	bool		fresh;			/* do not take answers that are already there */

@@ -326,9 +326,14 @@ join_parts(json_object *parts)
 	{
 		json_object *text = get_member(json_object_array_get_idx(parts, i), "text");
 
-		if (json_object_is_type(text, json_type_string))
+		if (json_object_is_type(text, json_type_string) &&
 			printbuf_memappend(piece.joined, json_object_get_string(text),
-							   json_object_get_string_len(text));
+							   json_object_get_string_len(text)) < 0)
+		{
+			/* half a text might hold another score */
+			printbuf_free(piece.joined);
+			piece.joined = NULL;
+		}
 	}
 	if (piece.joined != NULL)
 	{

@@ -56,8 +56,10 @@ typedef struct RstarReply
 	/* for RSTAR_REPLY_ERROR: */
 	char		message[RSTAR_REPLY_MESSAGE_LEN];	/* valid UTF-8, one line,
 													 * no control characters */
-	int			limit_tokens;	/* TOO_LONG: what fits, as the server said, or 0 */
-	int			request_tokens; /* TOO_LONG: what was asked, or 0 */
+	int			limit_tokens;	/* TOO_LONG: the context's length, for prompt and
+								 * completion together, or 0 when not said */
+	int			request_tokens; /* TOO_LONG: the prompt's length; with the
+								 * completion's where only the sum was said */
 } RstarReply;
 
 /*

@@ -80,8 +80,10 @@ struct RstarSet
 
 static void parse_passes(RstarPassesSpec *spec, const char *passes);
 static void give_up_set(void *arg);
+static bool past_deadline(RstarSet *set);
 static int	first_target(const RstarSet *set, int doc);
 static void ask(RstarSet *set, SetDoc *doc, int samples);
+static void take_rest(RstarSet *set);
 static void begin_passes(RstarSet *set);
 static bool begin_round(RstarSet *set);
 static bool round_ended(const RstarSet *set);
@@ -226,12 +228,21 @@ rstar_rerank_add(RstarSet *set, Datum text, bool isnull, bool copy)
 		if (!found)
 			entry->doc = doc->first;
 		doc->first = entry->doc;
-		if (!found && first_target(set, doc->first) > 0)
+		if (!found && first_target(set, doc->first) > 0 && !past_deadline(set))
 			ask(set, doc, first_target(set, doc->first));
 		MemoryContextSwitchTo(set->context);
 		MemoryContextDelete(scratch);
 	}
 	MemoryContextSwitchTo(old);
+}
+
+/* Once it has passed it is not asked for any more documents */
+static bool
+past_deadline(RstarSet *set)
+{
+	if (set->deadline != 0 && !set->late && GetCurrentTimestamp() >= set->deadline)
+		set->late = true;
+	return set->late;
 }
 
 /* Samples that the first round will want of a document; passes.c agrees */
@@ -250,7 +261,8 @@ ask(RstarSet *set, SetDoc *doc, int samples)
 	RstarText	query = rstar_pair_text(set->args[RSTAR_ARG_QUERY].value);
 
 	doc->entry = rstar_score_submit(set->statement, call, &doc->key, query,
-									rstar_pair_text(doc->text), samples, &doc->tally);
+									rstar_pair_text(doc->text), samples, &doc->tally,
+									set->deadline);
 	doc->asked = samples;
 	if (doc->entry == NULL)
 		doc->failed = true;		/* on_miss = skip */
@@ -268,6 +280,7 @@ rstar_rerank_finish(RstarSet *set, int *n)
 		advance_others(set);
 		end_round(set);
 	}
+	take_rest(set);
 	give_up_set(set);
 
 	for (int i = 0; i < set->ndocs; i++)
@@ -282,6 +295,17 @@ rstar_rerank_finish(RstarSet *set, int *n)
 	qsort(ranked, set->ndocs, sizeof(RstarRanked), compare_ranked);
 	*n = set->top_n > 0 ? Min(set->top_n, set->ndocs) : set->ndocs;
 	return ranked;
+}
+
+/* What was asked for before the deadline passed, as far as it has come */
+static void
+take_rest(RstarSet *set)
+{
+	for (int i = 0; i < set->norder; i++)
+	{
+		if (set->docs[set->order[i]].entry != NULL)
+			take(set, &set->docs[set->order[i]]);
+	}
 }
 
 /* No document comes any more: passes.c is told of each once */
@@ -311,7 +335,7 @@ begin_round(RstarSet *set)
 	MemoryContext old = CurrentMemoryContext;
 	MemoryContext scratch;
 
-	if (set->late || rstar_passes_next(set->passes) == 0)
+	if (past_deadline(set) || rstar_passes_next(set->passes) == 0)
 	{
 		set->done = true;
 		return false;

@@ -15,6 +15,7 @@
 #include "guc.h"
 #include "launch.h"
 #include "plan.h"
+#include "scan.h"
 #include "shmem.h"
 #include "statement.h"
 
@@ -34,6 +35,7 @@ _PG_init(void)
 		return;
 	rstar_shmem_init();
 	rstar_plan_init();
+	rstar_scan_init();
 	rstar_statement_init();
 	rstar_launch_init();
 }

@@ -31,8 +31,6 @@
  * one that refused longest ago: it costs the server nothing, the user gets
  * the server's own words, and the first answer clears the mark.
  *
- * Everything is linear in the number of endpoints, which is small.
- *
  * Copyright (c) 2026, the retrostar authors
  *
  *-------------------------------------------------------------------------
@@ -82,8 +80,7 @@ static bool is_idle(const RstarRoute *route, int64_t now);
 static RstarVerdict judge_status(RstarRoute *route, RstarAttempt *attempt,
 								 RstarEndpoint *endpoint, const RstarOutcome *outcome,
 								 int64_t now);
-static RstarVerdict misconfigured(RstarRoute *route, RstarAttempt *attempt,
-								  RstarEndpoint *endpoint, int64_t now);
+static RstarVerdict misconfigured(RstarRoute *route, RstarAttempt *attempt, RstarEndpoint *endpoint, int64_t now);
 static RstarVerdict pushback(RstarRoute *route, RstarAttempt *attempt,
 							 RstarEndpoint *endpoint, int retry_after, int64_t now);
 static RstarVerdict transport(RstarRoute *route, RstarAttempt *attempt,

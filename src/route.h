@@ -78,7 +78,10 @@ typedef enum RstarVerdict
 	RSTAR_VERDICT_FAIL			/* for good */
 } RstarVerdict;
 
-/* NULL when out of memory.  Endpoints are named 0..n-1, all closed (good). */
+/*
+ * NULL when out of memory, or n is not 1..RSTAR_ROUTE_MAX_ENDPOINTS.
+ * Endpoints are named 0..n-1, all closed (good).
+ */
 extern RstarRoute *rstar_route_create(const char *const *urls, int n,
 									  const RstarRouteConfig *config, int64_t now);
 extern void rstar_route_free(RstarRoute *route);
@@ -97,7 +100,8 @@ extern int	rstar_route_capacity(const RstarRoute *route, uint32_t mapping, int64
 
 /*
  * The endpoint for this attempt, or -1: nothing may be sent now, and *wake is
- * set to when it is worth asking again (INT64_MAX: when something finishes).
+ * set to when it is worth asking again (INT64_MAX: when something finishes,
+ * or a probe does).
  */
 extern int	rstar_route_choose(RstarRoute *route, const RstarAttempt *attempt,
 							   int64_t now, int64_t *wake);
@@ -106,11 +110,20 @@ extern int	rstar_route_choose(RstarRoute *route, const RstarAttempt *attempt,
 extern void rstar_route_sent(RstarRoute *route, RstarAttempt *attempt,
 							 int endpoint, int64_t now);
 
-/* The attempt ended; the verdict says what becomes of the sample */
+/*
+ * The attempt ended; the verdict says what becomes of the sample (CANCELLED:
+ * FAIL).  An attempt whose endpoint has gone by rstar_route_update(), which the
+ * caller set to -1, says nothing of any endpoint.
+ */
 extern RstarVerdict rstar_route_finished(RstarRoute *route, RstarAttempt *attempt,
 										 const RstarOutcome *outcome, int64_t now);
 
-/* An endpoint whose /health should be asked now, or -1 and *wake when */
+/*
+ * An endpoint whose /health should be asked now, or -1 and *wake when there
+ * may be one, or when an endpoint's pause is over.  The outcome must be told,
+ * under the endpoint's number at that time; one that is not told within 30 s
+ * counts as lost.
+ */
 extern int	rstar_route_probe(RstarRoute *route, int64_t now, int64_t *wake);
 extern void rstar_route_probed(RstarRoute *route, int endpoint, bool healthy, int64_t now);
 

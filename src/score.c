@@ -38,6 +38,7 @@ typedef struct Ask
 	const RstarTally *have;		/* samples that count although it is to be fresh */
 	RstarSpec	spec;
 	int			known;			/* samples that are there already */
+	bool		ahead;			/* the call itself comes later */
 	StringInfoData body;		/* built when needed; data NULL before */
 } Ask;
 
@@ -45,20 +46,21 @@ static double planning_score(const NullableDatum *args, bool *isnull);
 static bool announced_key(RstarStatement *statement, const RstarCall *call,
 						  const NullableDatum *args, RstarKey *key);
 static bool same_datum(Datum a, Datum b);
-static void set_memo_key(RstarMemoKey *memo_key, const RstarKey *key, int samples);
 static TimestampTz deadline(const RstarStatement *statement);
 static RstarMemoEntry *find_entry(RstarStatement *statement, const RstarCall *call,
 								  const RstarKey *key);
+static void fill_memo_key(RstarMemoKey *memo_key, const uint8 *key, int samples);
 static void ask_begin(Ask *ask, RstarStatement *statement, const RstarCall *call,
 					  const RstarKey *key, RstarText query, RstarText doc);
 static void ask_end(Ask *ask);
 static RstarSubmitted ask_once(Ask *ask, uint32 cookie, RstarWaiter **waiter,
 							   RstarResult *result);
 static bool known_suffices(Ask *ask, RstarResult *result);
-static void check_request_limit(Ask *ask);
+static bool limit_reached(const Ask *ask);
+RSTAR_NORETURN static void raise_limit(const Ask *ask);
 static RstarSubmitted fill_entry(RstarStatement *statement, const RstarCall *call,
 								 RstarMemoEntry *entry, RstarText query, RstarText doc,
-								 const RstarTally *have);
+								 const RstarTally *have, bool ahead, TimestampTz until);
 static double outcome(RstarStatement *statement, RstarMemoEntry *entry, const char *server,
 					  bool *isnull);
 
@@ -91,7 +93,8 @@ rstar_score_get(const NullableDatum *args, bool *isnull)
 		rstar_pair_key(call, query, doc, &key);
 		entry = find_entry(statement, call, &key);
 		if (entry->state == RSTAR_MEMO_NEW &&
-			fill_entry(statement, call, entry, query, doc, NULL) == RSTAR_SUBMITTED_NONE)
+			fill_entry(statement, call, entry, query, doc, NULL, false,
+					   deadline(statement)) == RSTAR_SUBMITTED_NONE)
 		{
 			rstar_memo_evaluated(statement, entry);
 			return 0;			/* on_miss = skip */
@@ -146,12 +149,14 @@ rstar_score_ahead(const NullableDatum *args, RstarScoreStats *stats, RstarAhead 
 	ahead->query = args[RSTAR_ARG_QUERY].value;
 	ahead->doc = args[RSTAR_ARG_DOC].value;
 	ahead->call = call->id;
+	ahead->samples = call->samples;
 	ahead->valid = true;
 
 	entry = find_entry(statement, call, &key);
 	if (entry->state == RSTAR_MEMO_NEW)
 	{
-		RstarSubmitted submitted = fill_entry(statement, call, entry, query, doc, NULL);
+		RstarSubmitted submitted = fill_entry(statement, call, entry, query, doc, NULL, true,
+											  deadline(statement));
 
 		if (submitted == RSTAR_SUBMITTED_SENT)
 			entry->stats = stats;
@@ -164,7 +169,7 @@ rstar_score_ahead(const NullableDatum *args, RstarScoreStats *stats, RstarAhead 
 	}
 	else if (stats != NULL)
 		stats->cached++;
-	if (entry->state != RSTAR_MEMO_NEW && entry->state != RSTAR_MEMO_PENDING)
+	if (entry->state != RSTAR_MEMO_NEW)
 		rstar_memo_keep(entry);
 }
 
@@ -214,15 +219,15 @@ find_entry(RstarStatement *statement, const RstarCall *call, const RstarKey *key
 {
 	RstarMemoKey memo_key;
 
-	set_memo_key(&memo_key, key, call->samples);
+	fill_memo_key(&memo_key, key->bytes, call->samples);
 	return rstar_memo_entry(statement, &memo_key);
 }
 
 static void
-set_memo_key(RstarMemoKey *memo_key, const RstarKey *key, int samples)
+fill_memo_key(RstarMemoKey *memo_key, const uint8 *key, int samples)
 {
 	memset(memo_key, 0, sizeof(RstarMemoKey));
-	memo_key->key = *key;
+	memcpy(memo_key->key.bytes, key, sizeof(memo_key->key.bytes));
 	memo_key->samples = samples;
 	memo_key->zero = rstar_unscored_reply == RSTAR_UNSCORED_ZERO;
 	memo_key->fresh = !rstar_cache;
@@ -238,15 +243,31 @@ deadline(const RstarStatement *statement)
 
 RstarMemoEntry *
 rstar_score_submit(RstarStatement *statement, const RstarCall *call, const RstarKey *key,
-				   RstarText query, RstarText doc, int samples, const RstarTally *have)
+				   RstarText query, RstarText doc, int samples, const RstarTally *have,
+				   TimestampTz until)
 {
 	RstarMemoEntry *entry = MemoryContextAllocZero(statement->context, sizeof(RstarMemoEntry));
 
-	set_memo_key(&entry->key, key, samples);
-	if (fill_entry(statement, call, entry, query, doc, have) != RSTAR_SUBMITTED_NONE)
+	fill_memo_key(&entry->key, key->bytes, samples);
+	if (fill_entry(statement, call, entry, query, doc, have, false, until) != RSTAR_SUBMITTED_NONE)
 		return entry;
 	pfree(entry);
 	return NULL;
+}
+
+void
+rstar_score_forget(const RstarAhead *aheads, int n)
+{
+	RstarStatement *statement = rstar_statement_current();
+	RstarMemoKey memo_key;
+
+	for (int i = 0; i < n; i++)
+	{
+		if (!aheads[i].valid)
+			continue;
+		fill_memo_key(&memo_key, aheads[i].key, aheads[i].samples);
+		rstar_memo_forget(statement, &memo_key);
+	}
 }
 
 /*
@@ -256,7 +277,8 @@ rstar_score_submit(RstarStatement *statement, const RstarCall *call, const Rstar
  */
 static RstarSubmitted
 fill_entry(RstarStatement *statement, const RstarCall *call, RstarMemoEntry *entry,
-		   RstarText query, RstarText doc, const RstarTally *have)
+		   RstarText query, RstarText doc, const RstarTally *have, bool ahead,
+		   TimestampTz until)
 {
 	Ask			ask;
 	RstarWaiter *waiter = NULL;
@@ -267,6 +289,7 @@ fill_entry(RstarStatement *statement, const RstarCall *call, RstarMemoEntry *ent
 	ask_begin(&ask, statement, call, &entry->key.key, query, doc);
 	ask.spec.samples = entry->key.samples;
 	ask.have = have;
+	ask.ahead = ahead;
 	ask.spec.reasoning = ask.spec.reasoning || entry->explained;
 	for (;;)
 	{
@@ -274,7 +297,13 @@ fill_entry(RstarStatement *statement, const RstarCall *call, RstarMemoEntry *ent
 		submitted = ask_once(&ask, cookie, &waiter, &result);
 		if (submitted != RSTAR_SUBMITTED_FULL)
 			break;
-		rstar_memo_wait_for_room(&ask.spec);
+		if (!rstar_memo_wait_for_room(&ask.spec, until))
+		{
+			memset(&result, 0, sizeof(result));
+			result.status = RSTAR_STATUS_DEADLINE;
+			submitted = RSTAR_SUBMITTED_DONE;
+			break;
+		}
 	}
 	if (submitted == RSTAR_SUBMITTED_JOINED || submitted == RSTAR_SUBMITTED_SENT)
 		rstar_memo_pend(statement, entry, waiter, cookie);
@@ -297,6 +326,7 @@ ask_begin(Ask *ask, RstarStatement *statement, const RstarCall *call,
 	ask->spec.key = *key;
 	ask->spec.serverid = call->server.serverid;
 	ask->spec.mapping = call->mapping;
+	ask->spec.fingerprint = call->fingerprint;
 	ask->spec.samples = call->samples;
 	ask->spec.zero = rstar_unscored_reply == RSTAR_UNSCORED_ZERO;
 	ask->spec.fresh = !rstar_cache;
@@ -338,7 +368,13 @@ ask_once(Ask *ask, uint32 cookie, RstarWaiter **waiter, RstarResult *result)
 			return RSTAR_SUBMITTED_DONE;
 		if (rstar_on_miss == RSTAR_ON_MISS_SKIP)
 			return RSTAR_SUBMITTED_NONE;
-		check_request_limit(ask);
+		if (limit_reached(ask))
+		{
+			/* The call will say so, once what was sent has been answered */
+			if (ask->ahead)
+				return RSTAR_SUBMITTED_NONE;
+			raise_limit(ask);
+		}
 		if (ask->body.data == NULL)
 		{
 			initStringInfo(&ask->body);
@@ -392,13 +428,16 @@ known_suffices(Ask *ask, RstarResult *result)
 	return true;
 }
 
-static void
-check_request_limit(Ask *ask)
+static bool
+limit_reached(const Ask *ask)
 {
-	int64		sent = ask->statement->sent + ask->spec.samples - ask->known;
+	return rstar_request_limit >= 0 &&
+		ask->statement->sent + ask->spec.samples - ask->known > rstar_request_limit;
+}
 
-	if (rstar_request_limit < 0 || sent <= rstar_request_limit)
-		return;
+static void
+raise_limit(const Ask *ask)
+{
 	ereport(ERROR,
 			(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 			 errmsg("statement needs more samples than retrostar.request_limit allows"),
@@ -473,7 +512,7 @@ rstar_score_prefetch(const NullableDatum *args, bool *isnull)
 	ask_begin(&ask, statement, call, &key, query, doc);
 	ask.spec.detached = true;
 	while ((submitted = ask_once(&ask, 0, &waiter, &result)) == RSTAR_SUBMITTED_FULL)
-		rstar_memo_wait_for_room(&ask.spec);
+		(void) rstar_memo_wait_for_room(&ask.spec, 0);
 	ask_end(&ask);
 	if (submitted == RSTAR_SUBMITTED_SENT)
 		(void) rstar_launch_ensure();
@@ -510,7 +549,7 @@ rstar_score_check(Oid serverid, Oid mapping, int endpoint, RstarResult *result)
 		cookie = rstar_memo_cookie();
 		if (rstar_queue_submit(&spec, cookie, &waiter, result) == RSTAR_SUBMITTED_SENT)
 			break;
-		rstar_memo_wait_for_room(&spec);
+		(void) rstar_memo_wait_for_room(&spec, 0);
 	}
 	rstar_memo_pend(statement, entry, waiter, cookie);
 	rstar_memo_wait(statement, entry, 0);

@@ -16,6 +16,7 @@
 #include "postgres.h"
 
 #include "fmgr.h"
+#include "utils/timestamp.h"
 
 #include "prompt.h"
 #include "queue.h"
@@ -54,6 +55,7 @@ typedef struct RstarAhead
 	Datum		query;			/* the argument values it was computed from */
 	Datum		doc;
 	uint64		call;			/* fingerprint of the other arguments */
+	int			samples;		/* that the call asks for */
 	bool		valid;
 } RstarAhead;
 
@@ -80,13 +82,15 @@ struct RstarStatement;
  * statement's context and is the caller's to wait for (rstar_memo_wait) and,
  * when it is not PENDING, to free; NULL when retrostar.on_miss is "skip" and
  * the samples are not known.  "have" (or NULL): samples that count also when
- * retrostar.cache is off.  May block while the queue is full.
+ * retrostar.cache is off.  May block while the queue is full, until "until"
+ * (0: as long as it takes), and then the entry has FAILED with DEADLINE.
  */
 extern struct RstarMemoEntry *rstar_score_submit(struct RstarStatement *statement,
 												 const struct RstarCall *call,
 												 const RstarKey *key,
 												 RstarText query, RstarText doc,
-												 int samples, const RstarTally *have);
+												 int samples, const RstarTally *have,
+												 TimestampTz until);
 
 /*
  * The score of a pair for retro_star_explain(): the replies to what it asks
@@ -123,5 +127,11 @@ extern void rstar_score_ahead(const NullableDatum *args, RstarScoreStats *stats,
  * clears.  The array must stay valid until then.
  */
 extern void rstar_score_announce(const RstarAhead *aheads, int n);
+
+/*
+ * These calls will not be evaluated after all: what the statement waits for on
+ * behalf of nothing else is given up.  Those not valid are skipped.
+ */
+extern void rstar_score_forget(const RstarAhead *aheads, int n);
 
 #endif							/* RSTAR_SCORE_H */

@@ -196,15 +196,23 @@ send_delayed(RstarTarget *target, int64 now)
 	dlist_mutable_iter iter;
 
 	if (now < target->wake)
-		return;
+		return;					/* nothing has changed for them */
 	target->wake = PG_INT64_MAX;
+	target->nready = 0;
 	dlist_foreach_modify(iter, &target->delayed)
-		(void) send_sample(dlist_container(Sample, link, iter.cur), now);
+	{
+		Sample	   *sample = dlist_container(Sample, link, iter.cur);
+		bool		due = sample->attempt.not_before <= now;
+
+		if (!send_sample(sample, now) && due)
+			target->nready++;
+	}
 }
 
 static void
 fail_delayed(RstarTarget *target, RstarStatus status, const char *detail)
 {
+	target->nready = 0;
 	while (!dlist_is_empty(&target->delayed))
 		failed(dlist_head_element(Sample, link, &target->delayed), status, 0, detail);
 }
@@ -228,7 +236,7 @@ rstar_send_admit(Oid serverid, Oid mapping)
 		return unknown_admitted++ < FIRST_CLAIMS;
 	}
 	if (target->config != NULL && !target->silent &&
-		target->admitted + target->ndelayed >=
+		target->admitted + target->nready >=
 		rstar_route_capacity(target->route, mapping, rstar_send_clock()))
 		return false;
 	target->admitted++;
@@ -253,8 +261,12 @@ rstar_send_claims(const RstarClaim *claims, int n, int64 now)
 			failed(sample, RSTAR_STATUS_SERVER_GONE, 0, NULL);
 		else if (sample->claim.kind == RSTAR_KIND_CHECK)
 			send_check(sample);
-		else if (!send_sample(sample, now) && target->silent)
-			failed(sample, RSTAR_STATUS_UNAVAILABLE, 0, target->last_error);
+		else if (!send_sample(sample, now))
+		{
+			target->nready++;
+			if (target->silent)
+				failed(sample, RSTAR_STATUS_UNAVAILABLE, 0, target->last_error);
+		}
 	}
 	rstar_target_each(claims_sent, now);
 }
@@ -329,8 +341,15 @@ send_sample(Sample *sample, int64 now)
 {
 	RstarTarget *target = sample->target;
 	int64		wake = PG_INT64_MAX;
-	int			endpoint = rstar_route_choose(target->route, &sample->attempt, now, &wake);
+	int			endpoint;
 
+	/* Its answer would be stored under the key of another model */
+	if (sample->claim.fingerprint != target->fingerprint)
+	{
+		failed(sample, RSTAR_STATUS_SERVER_ALTERED, 0, NULL);
+		return true;
+	}
+	endpoint = rstar_route_choose(target->route, &sample->attempt, now, &wake);
 	if (endpoint < 0)
 	{
 		target->wake = Min(target->wake, wake);

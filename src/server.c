@@ -36,6 +36,7 @@
 #include "catalog/pg_authid.h"
 #include "catalog/pg_foreign_server.h"
 #include "catalog/pg_user_mapping.h"
+#include "common/hashfn.h"
 #include "foreign/foreign.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
@@ -596,4 +597,11 @@ read_small_file(const char *path, char *buf, int size)
 	}
 	CloseTransientFile(fd);
 	return len;
+}
+
+uint64
+rstar_server_fingerprint(const RstarServer *server)
+{
+	return hash_bytes_extended((const unsigned char *) server->key_material,
+							   server->key_material_len, 0);
 }

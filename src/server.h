@@ -104,6 +104,12 @@ extern Oid	rstar_server_mapping(Oid serverid, Oid userid);
  */
 extern char *rstar_server_api_key(Oid umid, const RstarServer *server);
 
+/*
+ * A hash of what the server puts into keys: another one means that the server
+ * was altered so that answers belong to other keys.
+ */
+extern uint64 rstar_server_fingerprint(const RstarServer *server);
+
 /* Backend and worker: register syscache callbacks.  Idempotent. */
 extern void rstar_server_init(void);
 

@@ -154,6 +154,7 @@ typedef struct RstarRequest
 	RstarOwner *maker;			/* in whose nrequests it counts, or NULL */
 	Oid			serverid;
 	Oid			mapping;
+	uint64		fingerprint;
 	uint64		affinity;
 	int			endpoint;
 	int			first_sample;

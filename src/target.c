@@ -130,6 +130,7 @@ set_config(RstarTarget *target, RstarServer *config, MemoryContext context)
 	target->config = config;
 	if (config == NULL)
 		return;
+	target->fingerprint = rstar_server_fingerprint(config);
 	old = MemoryContextSwitchTo(context);
 	target->chat_urls = urls(target, "/v1/chat/completions");
 	target->model_urls = urls(target, "/v1/models");

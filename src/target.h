@@ -37,6 +37,7 @@ typedef struct RstarTarget
 	Oid			serverid;		/* hash key */
 	MemoryContext context;		/* of config and URLs */
 	RstarServer *config;		/* NULL: dropped, or its options do not parse */
+	uint64		fingerprint;	/* rstar_server_fingerprint() of it */
 	char	  **chat_urls;		/* of the endpoints */
 	char	  **model_urls;
 	char	  **health_urls;
@@ -46,6 +47,7 @@ typedef struct RstarTarget
 	dlist_head	delayed;		/* samples that wait to be sent, oldest first */
 	dlist_head	flying;			/* samples in flight */
 	int			ndelayed;
+	int			nready;			/* of these, held up by want of room only */
 	int			admitted;		/* in this turn */
 	bool		silent;			/* nothing answers: samples fail */
 	int64		wake;			/* when to look at "delayed" again */

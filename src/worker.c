@@ -255,16 +255,21 @@ store(StoreTimer *timer, const RstarLoad *load, int64 now)
 	return true;
 }
 
+/* Samples of a key are stored in the order in which they were asked for */
 static int
 compare_answers(const void *a, const void *b)
 {
-	return memcmp(&((const RstarAnswered *) a)->key, &((const RstarAnswered *) b)->key,
-				  sizeof(RstarKey));
+	const RstarAnswered *x = a;
+	const RstarAnswered *y = b;
+	int			order = memcmp(&x->key, &y->key, sizeof(RstarKey));
+
+	return order != 0 ? order : x->first_sample - y->first_sample;
 }
 
 /*
  * One command cannot merge two answers into the same row: of those with the
- * same key (the cache was off for one of them) the second waits for the next.
+ * same key (more samples were asked for meanwhile) the later waits for the
+ * next.
  */
 static int
 drop_doubles(RstarAnswered *answers, int n)
@@ -273,7 +278,7 @@ drop_doubles(RstarAnswered *answers, int n)
 
 	for (int i = 0; i < n; i++)
 	{
-		if (kept > 0 && compare_answers(&answers[kept - 1], &answers[i]) == 0)
+		if (kept > 0 && memcmp(&answers[kept - 1].key, &answers[i].key, sizeof(RstarKey)) == 0)
 			continue;
 		if (kept != i)
 			answers[kept] = answers[i];

@@ -12,7 +12,7 @@
 #   --dialect DIALECT  sglang (default), vllm, llamacpp or openai
 #
 # An API key for the real server is taken from RETROSTAR_API_KEY.  PG_CONFIG
-# chooses the PostgreSQL.  It costs the real server about 110 requests.
+# chooses the PostgreSQL.  It costs the real server about 180 requests.
 
 set -euo pipefail
 # shellcheck source=test/setup.sh
@@ -207,11 +207,11 @@ sql()
 
 	statements=$(cat)
 	shown=$statements
-	[ -z "$key" ] || shown=${shown//"$key"/...}
+	[ -z "$key" ] || shown=${shown//"$(quoted "$key")"/"'...'"}
 	printf '\n%s%s%s\n' "$blue" "$(indented <<<"$shown")" "$plain"
 	before=$(requests)
 	run psql_demo "$@" <<<"\\timing on
-$statements" >"$work/output" 2>&1 || { indented <"$work/output"; failed "A statement failed."; }
+$statements" >"$work/output" 2>&1 || statement_failed
 	last_ms=$(awk '/^Time: [0-9.]+ ms/ { sum += $2 } END { print sum }' "$work/output")
 	result=$(sed '/^Time: /d' "$work/output")
 	[ -z "$result" ] || printf '\n%s\n' "$(fold -s -w 110 <<<"$result" | indented)"
@@ -219,9 +219,17 @@ $statements" >"$work/output" 2>&1 || { indented <"$work/output"; failed "A state
 	printf '\n    %s-> %s%s%s\n' "$green" "$(duration "$last_ms")" "$(asked "$last_sent" "$shown")" "$plain"
 }
 
+statement_failed()
+{
+	sed '/^Time: /d' "$work/output" | indented
+	grep -E 'PANIC|FATAL|terminated' "$log" >&2 || true
+	setup_die "a statement failed"
+}
+
 psql_demo()
 {
 	"${run_as[@]}" "${PG_CONFIG%/*}/psql" -X -q -v ON_ERROR_STOP=1 -P footer=off -P pager=off \
+		-P format=wrapped -P columns=110 \
 		-h "$work" -U postgres "$@" demo
 }
 
@@ -258,6 +266,12 @@ asked()
 	esac
 }
 
+# As an SQL literal
+quoted()
+{
+	printf "'%s'" "${1//\'/\'\'}"
+}
+
 indented()
 {
 	sed 's/^\(..*\)/    \1/'
@@ -265,7 +279,9 @@ indented()
 
 show()
 {
-	local options="url '$url', model '$model'" mapping='' one_ms
+	local options mapping='' one_ms
+
+	options="url $(quoted "$url"), model $(quoted "$model")"
 
 	if $simulated; then
 		options+=",
@@ -274,9 +290,9 @@ show()
 model server: it answers after 0.15 to 0.45 s, at most $in_flight requests at a time, and its score is the \
 share of the query's words that it finds in the document. All the rest is real."
 	else
-		[ "$dialect" = sglang ] || options+=", dialect '$dialect'"
+		[ "$dialect" = sglang ] || options+=", dialect $(quoted "$dialect")"
 		[ -z "$key" ] || mapping="
-CREATE USER MAPPING FOR PUBLIC SERVER gpu OPTIONS (api_key '$key');"
+CREATE USER MAPPING FOR PUBLIC SERVER gpu OPTIONS (api_key $(quoted "$key"));"
 	fi
 
 	heading "Documents"
@@ -310,7 +326,7 @@ CREATE USER MAPPING FOR PUBLIC SERVER gpu OPTIONS (api_key '$key');"
 		SELECT endpoint, ok, detail FROM retrostar.check();
 	END
 	[ "$(psql_demo -At <<<'SELECT bool_and(ok) FROM retrostar.check()')" = t ] ||
-		failed "The model server cannot be used; retrostar.check() says why."
+		setup_die "the model server cannot be used: see \"detail\" above"
 
 	heading "One score: how relevant is a document to a query, from 0 to 100"
 	sql <<-END
@@ -338,14 +354,8 @@ CREATE USER MAPPING FOR PUBLIC SERVER gpu OPTIONS (api_key '$key');"
 	END
 
 	heading "The rerank: the model reads each of them"
-	say "retro_star_prefetch() asks for all scores and does not wait; the SELECT below then takes them as they come."
-	sql <<-END
-		SELECT count(*) AS asked_for FROM candidate
-		WHERE NOT retro_star_prefetch('$question',
-		                              title || ': ' || body);
-
-		$(rerank)
-	END
+	say "An ordinary ORDER BY. The calls of all rows are made ahead, so that the requests run at the same time."
+	sql <<<"$(rerank)"
 	say "$(printf '%s scores in %s. One after another they would have taken about %s.' "$last_sent" \
 		"$(duration "$last_ms")" "$(duration "$(awk "BEGIN { print $last_sent * $one_ms }")")")"
 
@@ -359,11 +369,14 @@ CREATE USER MAPPING FOR PUBLIC SERVER gpu OPTIONS (api_key '$key');"
 		$(rerank 3)
 	END
 
-	heading "A better score: the mean of 8 samples, of which one is known"
+	heading "A better order: one sample of each, then 8 of each of the best 10"
+	say "A score is the mean of its samples. retro_star_rerank() ranks a set in one call; what is known is not asked again."
 	sql <<-END
-		SELECT retro_star_score('$question',
-		                        title || ': ' || body, samples => 8)
-		FROM doc WHERE title LIKE 'pg_cancel_backend(%';
+		SELECT rank, score, samples, left(id, 60) AS title
+		FROM retro_star_rerank('$question',
+		       (SELECT array_agg(title ORDER BY text_rank) FROM candidate),
+		       (SELECT array_agg(title || ': ' || body ORDER BY text_rank) FROM candidate),
+		       top_n => 5, passes => '100@1,10@8');
 	END
 
 	heading "What was done, for the operator"

@@ -243,7 +243,7 @@ keep_outputs()
 	"${run_as[@]}" mkdir -p "$logs/$1"
 	case $1 in
 		regress) set -- "$1" regression.diffs results tmp_check/log ;;
-		isolation) set -- "$1" test/output_iso tmp_check_iso/log ;;
+		isolation) set -- "$1" test/regression.diffs test/output_iso tmp_check_iso/log ;;
 		tap) set -- "$1" tmp_check/log ;;
 	esac
 	for path in "${@:2}"; do

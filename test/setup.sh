@@ -237,12 +237,12 @@ setup_work()
 		cd /
 	fi
 	# Room for the name of a socket, and open to that user
-	if [ ${#parent} -gt 60 ] || ! "${run_as[@]}" test -w "$parent" -a -x "$parent"; then
+	if [ ${#parent} -gt 40 ] || ! "${run_as[@]}" test -w "$parent" -a -x "$parent"; then
 		parent=/tmp
 	fi
 	work=$(mktemp -d "$parent/retrostar-$1.XXXXXX") || exit 1
 	[ -z "$user" ] || chown "$user:$(id -g $user)" "$work"
-	export HOME=$work
+	export HOME=$work TMPDIR=$work
 	unset http_proxy https_proxy all_proxy HTTP_PROXY HTTPS_PROXY ALL_PROXY
 	cd "$work" || exit 1
 }

@@ -173,14 +173,23 @@ handle_parsed(SimRequest *req, struct json_object *root, SimChatInput *in)
 }
 
 void
+sim_chat_count(SimRequest *req)
+{
+	if (req->chat)
+		return;
+	req->chat = true;
+	req->epoch = sim_stats_epoch();
+	sim_stats.chat++;
+	sim_log_add(req);
+}
+
+void
 sim_chat_handle(SimRequest *req)
 {
 	struct json_object *root;
 	SimChatInput in = {.prompt = NULL};
 
-	req->chat = true;
-	sim_stats.chat++;
-	sim_log_add(req);
+	sim_chat_count(req);
 	take_rid(req, NULL);
 	if (req->too_large)
 	{
@@ -247,26 +256,28 @@ void
 sim_chat_end(SimRequest *req, bool whole)
 {
 	int			status = req->reply.status;
+	bool		count = req->epoch == sim_stats_epoch();
 
 	if (req->reply.deliberate)
+	{
+		sim_stats.broken_off += count;
 		sim_log_end(req, req->state == SIM_SENDING ? status : 0, "broken off");
+	}
 	else if (req->state != SIM_SENDING || !whole)
 	{
-		if (!req->counted)
-			sim_stats.aborted++;
+		sim_stats.aborted += count && !req->counted;
 		sim_log_end(req, 0, "client gone");
 	}
 	else
 	{
-		if (status == 200)
+		sim_stats.errors += count && status != 200;
+		if (status == 200 && count)
 		{
 			sim_stats.completed++;
 			sim_stats.samples += req->slots;
 			sim_stats.prompt_tokens += req->prompt_tokens;
 			sim_stats.completion_tokens += req->completion_tokens;
 		}
-		else
-			sim_stats.errors++;
 		sim_log_end(req, status, "sent");
 	}
 }

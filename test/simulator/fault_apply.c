@@ -14,6 +14,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "chat.h"
 #include "deliver.h"
 #include "error.h"
 #include "fault.h"
@@ -211,9 +212,7 @@ sim_fault_early(SimRequest *req)
 {
 	if (!sim_fault_choose_early(req))
 		return false;
-	req->chat = true;
-	sim_stats.chat++;
-	sim_log_add(req);
+	sim_chat_count(req);
 	sim_log_details(req, "null", req->fault->mode->name);
 	if (req->fault->mode->phase == SIM_PHASE_ARRIVAL)
 		apply_error(req, req->fault);

@@ -464,9 +464,10 @@ gone(SimConn *conn)
 		return;
 	if (req->state != SIM_SENDING)
 	{
-		if (req->chat)
+		if (req->chat && !req->counted)
 		{
-			sim_stats.aborted++;
+			if (req->epoch == sim_stats_epoch())
+				sim_stats.aborted++;
 			req->counted = true;
 		}
 		req->state = SIM_GONE;

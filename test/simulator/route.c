@@ -144,12 +144,7 @@ sim_route_dispatch(SimRequest *req)
 		return;
 	}
 
-	/* A chat request counts as one, whoever answers it */
 	if (chat)
-	{
-		req->chat = true;
-		sim_stats.chat++;
-		sim_log_add(req);
-	}
+		sim_chat_count(req);
 	sim_stats_changed();
 }

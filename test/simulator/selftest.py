@@ -568,6 +568,9 @@ def test_transport_modes():
     s.wait("hung=1")
     s.reset()
     check("reset closes what hangs", c.recv().end == "closed")
+    s.chat(mark="cut=10"), s.chat(mark="close"), s.chat(mark="reset")
+    st = s.stats()
+    check("broken off", st["broken_off"] == st["chat"] == 3, st)
     c = Conn(s)
     c.sock.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nX-Sim: status=413,early\r\n"
                    b"Content-Type: application/json\r\nContent-Length: 100000000\r\n\r\n{\"mod")
@@ -602,6 +605,8 @@ def test_choice():
     s.control(fail_clear=True, fail=[{"mode": "close", "path": "all", "times": 1}])
     check("rule for all paths", c.ask("GET", "/health").end in ("closed", "reset"))
     st = s.stats()
+    check("every request ends as one thing",
+          st["chat"] == st["completed"] + st["errors"] + st["aborted"] + st["broken_off"], st)
     check("modes counted", st["failure_modes"]["status"] == st["failures"] - 2 - st["failure_modes"].get("truncated", 0)
           + 1 and st["failure_modes"]["close"] == 1, st)
     for bad in ({"nosuch": 1}, {"delay_ms": "x"}, {"fail": [{"mode": "nosuch"}]}, {"fail": {}},
@@ -703,7 +708,9 @@ def test_tls():
 def test_crowd():
     s = Sim("--hold", "--log", 0)
     n = 1500
-    conns = [s.begin(doc=f"document {i}") for i in range(n)]
+    conns = [Conn(s) for i in range(n)]
+    for i, c in enumerate(conns):
+        c.send("POST", "/v1/chat/completions", chat_body(f"document {i}", "query"))
     check(f"{n} at once", s.wait(f"running=eq{n}", ms=20000), s.stats())
     for c in conns[: n // 2]:
         c.close()

@@ -192,6 +192,7 @@ typedef struct SimRequest
 	/* chat.c */
 	bool		chat;			/* counted as a chat request */
 	uint64_t	arrived;
+	unsigned	epoch;			/* of stats.c, when it was counted */
 	uint64_t	log_id;			/* in log.c, 0: none */
 	char		rid[128];		/* for /abort_request, "" without */
 	int			prompt_tokens;

@@ -181,10 +181,12 @@ class Sim:
         return r
 
     def begin(self, **kw):
-        """Sends a chat request and returns the connection"""
+        """Sends a chat request, returns the connection when it has arrived"""
         c = Conn(self)
+        chat = self.stats()["chat"]
         c.send("POST", "/v1/chat/completions",
                chat_body(kw.pop("doc", "doc"), kw.pop("query", "query"), kw.pop("mark", ""), **kw))
+        self.wait(f"chat={chat + 1}")
         return c
 
     def stop(self, sig=signal.SIGTERM):

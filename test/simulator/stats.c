@@ -40,6 +40,7 @@ typedef struct HashSet
 static HashSet prompts;
 static HashSet seeds;			/* (prompt, seed) */
 static uint64_t duplicates;
+static unsigned epoch;			/* number of resets */
 static unsigned most_requests;	/* of one prompt */
 static unsigned most_samples;
 
@@ -64,6 +65,7 @@ static const struct
 	{"completed", &sim_stats.completed, NULL, NULL},
 	{"errors", &sim_stats.errors, NULL, NULL},
 	{"aborted", &sim_stats.aborted, NULL, NULL},
+	{"broken_off", &sim_stats.broken_off, NULL, NULL},
 	{"aborted_rid", &sim_stats.aborted_rid, NULL, NULL},
 	{"refused", &sim_stats.refused, NULL, NULL},
 	{"failures", &sim_stats.faults, NULL, NULL},
@@ -204,12 +206,19 @@ sim_stats_prompt(uint64_t prompt, uint64_t seed, bool seeded, int samples)
 void
 sim_stats_reset(void)
 {
+	epoch++;
 	memset(&sim_stats, 0, sizeof(sim_stats));
 	set_clear(&prompts);
 	set_clear(&seeds);
 	duplicates = most_requests = most_samples = 0;
 	sim_fault_counts_reset();
 	sim_stats_peaks();
+}
+
+unsigned
+sim_stats_epoch(void)
+{
+	return epoch;
 }
 
 void

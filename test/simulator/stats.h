@@ -19,6 +19,7 @@ typedef struct SimStats
 	uint64_t	completed;		/* chat replies with status 200, all sent */
 	uint64_t	errors;			/* chat replies with another status */
 	uint64_t	aborted;		/* clients that went before their answer */
+	uint64_t	broken_off;		/* by a failure, without a whole reply */
 	uint64_t	aborted_rid;	/* by /abort_request */
 	uint64_t	refused;		/* queue full */
 	uint64_t	faults;			/* failures done, of any mode */
@@ -49,7 +50,9 @@ extern void sim_stats_changed(void);
 extern unsigned sim_stats_prompt(uint64_t prompt, uint64_t seed, bool seeded,
 								 int samples);
 
+/* Requests from before a reset are not counted when they end */
 extern void sim_stats_reset(void);
+extern unsigned sim_stats_epoch(void);
 extern void sim_stats_json(SimBuf *buf);
 
 /* GET /sim/wait, and its end when the client goes */

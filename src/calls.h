@@ -1,0 +1,61 @@
+/*-------------------------------------------------------------------------
+ *
+ * calls.h
+ *		Which score calls of an expression may be made ahead, under which
+ *		conditions, and whether that may raise an error.
+ *
+ * Called by: walk.c, stage.c, plan.c.
+ *
+ * Copyright (c) 2026, the retrostar authors
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef RSTAR_CALLS_H
+#define RSTAR_CALLS_H
+
+#include "postgres.h"
+
+#include "nodes/bitmapset.h"
+#include "nodes/primnodes.h"
+
+/* What is called: says how the executor turns the arguments into a pair */
+typedef enum RstarCallKind
+{
+	RSTAR_CALL_SCORE			/* retro_star_score() */
+} RstarCallKind;
+
+/* A call that may be made ahead, in the terms of the expression it is in */
+typedef struct RstarCallSite
+{
+	RstarCallKind kind;
+	FuncExpr   *func;			/* the call itself, not a copy */
+	List	   *guards;			/* it is evaluated exactly when all are true */
+	bool		may_raise;		/* evaluating arguments or guards may raise */
+	List	   *init_params;	/* init plans' parameters in them (IntList) */
+} RstarCallSite;
+
+/* What the parameters (PARAM_EXEC) of a statement are */
+typedef struct RstarCallParams
+{
+	Bitmapset  *init;			/* set by init plans */
+	Bitmapset  *barred;			/* not to be used before the call is evaluated */
+} RstarCallParams;
+
+/* Is this node a call of retro_star_score? */
+extern bool rstar_calls_is_score(Node *expr);
+
+/* Is there any call in the expression, other than in arguments of aggregates? */
+extern bool rstar_calls_contain(Node *expr);
+
+/*
+ * Adds to "calls" (list of RstarCallSite) those calls in the expression of which
+ * it is known exactly when the executor evaluates them.  A call that is in
+ * the list is not added again.
+ */
+extern List *rstar_calls_collect(const RstarCallParams *params, Node *expr, List *calls);
+
+/* The same for the arguments of aggregates and of window aggregates */
+extern List *rstar_calls_collect_aggregated(const RstarCallParams *params, Node *expr,
+											List *calls);
+
+#endif							/* RSTAR_CALLS_H */

@@ -1,0 +1,103 @@
+/*-------------------------------------------------------------------------
+ *
+ * ring.c
+ *		Rows read ahead: a queue of copies, with the pairs of their calls.
+ *
+ * Called by: scan.c.
+ *
+ * Copyright (c) 2026, the retrostar authors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "utils/memutils.h"
+
+#include "ring.h"
+
+#define FIRST_SIZE 16
+
+static void grow(RstarRing *ring);
+static Size row_bytes(const RstarRow *row);
+
+void
+rstar_ring_init(RstarRing *ring, MemoryContext parent, int nsites)
+{
+	memset(ring, 0, sizeof(RstarRing));
+	ring->context = AllocSetContextCreate(parent, "retrostar rows", ALLOCSET_DEFAULT_SIZES);
+	ring->nsites = nsites;
+}
+
+RstarRow *
+rstar_ring_add(RstarRing *ring, TupleTableSlot *slot)
+{
+	MemoryContext old = MemoryContextSwitchTo(ring->context);
+	RstarRow   *row = palloc0(offsetof(RstarRow, aheads) + ring->nsites * sizeof(RstarAhead));
+
+	row->tuple = ExecCopySlotMinimalTuple(slot);
+	if (ring->count == ring->size)
+		grow(ring);
+	ring->places[(ring->head + ring->count) % ring->size] = row;
+	ring->count++;
+	ring->bytes += row_bytes(row);
+	MemoryContextSwitchTo(old);
+	return row;
+}
+
+static void
+grow(RstarRing *ring)
+{
+	int			size = Max(ring->size * 2, FIRST_SIZE);
+	RstarRow  **places = palloc(size * sizeof(RstarRow *));
+
+	for (int i = 0; i < ring->count; i++)
+		places[i] = rstar_ring_nth(ring, i);
+	if (ring->places)
+		pfree(ring->places);
+	ring->places = places;
+	ring->size = size;
+	ring->head = 0;
+}
+
+static Size
+row_bytes(const RstarRow *row)
+{
+	return GetMemoryChunkSpace((void *) row) + GetMemoryChunkSpace(row->tuple);
+}
+
+RstarRow *
+rstar_ring_nth(const RstarRing *ring, int n)
+{
+	return ring->places[(ring->head + n) % ring->size];
+}
+
+RstarRow *
+rstar_ring_take(RstarRing *ring)
+{
+	RstarRow   *row = rstar_ring_nth(ring, 0);
+
+	ring->head = (ring->head + 1) % ring->size;
+	ring->count--;
+	ring->bytes -= row_bytes(row);
+	return row;
+}
+
+void
+rstar_ring_free_row(RstarRow *row)
+{
+	pfree(row->tuple);
+	pfree(row);
+}
+
+TupleTableSlot *
+rstar_ring_store(const RstarRow *row, TupleTableSlot *slot)
+{
+	HeapTupleData tuple;
+
+	tuple.t_len = row->tuple->t_len + MINIMAL_TUPLE_OFFSET;
+	tuple.t_data = (HeapTupleHeader) ((char *) row->tuple - MINIMAL_TUPLE_OFFSET);
+	ExecClearTuple(slot);
+	heap_deform_tuple(&tuple, slot->tts_tupleDescriptor, slot->tts_values, slot->tts_isnull);
+	return ExecStoreVirtualTuple(slot);
+}

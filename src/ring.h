@@ -1,0 +1,56 @@
+/*-------------------------------------------------------------------------
+ *
+ * ring.h
+ *		Rows read ahead: a queue of copies, with the pairs of their calls.
+ *
+ * Called by: scan.c.
+ *
+ * Copyright (c) 2026, the retrostar authors
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef RSTAR_RING_H
+#define RSTAR_RING_H
+
+#include "postgres.h"
+
+#include "executor/tuptable.h"
+
+#include "score.h"
+
+/* A row; values of its columns stay where they are until it is freed */
+typedef struct RstarRow
+{
+	MinimalTuple tuple;
+	RstarAhead	aheads[FLEXIBLE_ARRAY_MEMBER];	/* one for each call site */
+} RstarRow;
+
+typedef struct RstarRing
+{
+	MemoryContext context;		/* rows and places */
+	int			nsites;			/* call sites of a row */
+	RstarRow  **places;			/* circular, of "size" places */
+	int			size;
+	int			head;			/* place of the oldest row */
+	int			count;			/* rows in the ring */
+	Size		bytes;			/* memory of these rows */
+} RstarRing;
+
+/* Makes an empty ring in a child of the context */
+extern void rstar_ring_init(RstarRing *ring, MemoryContext parent, int nsites);
+
+/* Copies the row into the ring, with no valid ahead; toasted stays toasted */
+extern RstarRow *rstar_ring_add(RstarRing *ring, TupleTableSlot *slot);
+
+/* The rows in the ring, 0 being the oldest */
+extern RstarRow *rstar_ring_nth(const RstarRing *ring, int n);
+
+/* Takes the oldest row out; the caller frees it */
+extern RstarRow *rstar_ring_take(RstarRing *ring);
+
+extern void rstar_ring_free_row(RstarRow *row);
+
+/* Puts the row's values, not copied, into a virtual slot */
+extern TupleTableSlot *rstar_ring_store(const RstarRow *row, TupleTableSlot *slot);
+
+#endif							/* RSTAR_RING_H */

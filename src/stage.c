@@ -1,0 +1,582 @@
+/*-------------------------------------------------------------------------
+ *
+ * stage.c
+ *		Puts prefetch nodes into a finished plan: above a node, below it, or
+ *		above an Append.
+ *
+ * Called by: plan.c.  Calls: calls.c, walk.c.
+ *
+ * Split: a node N with target list T and quals Q becomes
+ *
+ *		prefetch	T, and the quals from the first with a call on
+ *		  N			the columns that these need, and the quals before
+ *
+ * Quals keep their order, so a call never sees a row that an earlier qual
+ * (row-level security, say) would have dropped.  For the same reason there is
+ * one prefetch node for each qual with a call, and another for calls that are
+ * only in T.  Each is a stage: its input columns are the output columns of
+ * the stage below, and all of N's columns keep their numbers through all
+ * stages.
+ *
+ * A call whose arguments or guards contain other calls (a cheap score that
+ * decides about an expensive one) is not collected as it stands.  When the
+ * inner calls are made in any case, a stage of their own computes them as
+ * further columns, and with these in their place the outer one can be.
+ *
+ * Insert: a node whose expressions run over its input rows (Agg, WindowAgg,
+ * Result, ProjectSet) stays as it is, and the prefetch node below it passes
+ * rows through.
+ *
+ * The child is the node's lefttree, not in custom_plans: EXPLAIN resolves
+ * OUTER_VAR through the former only.
+ *
+ * Copyright (c) 2026, the retrostar authors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "nodes/extensible.h"
+#include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
+#include "optimizer/planmain.h"
+
+#include "stage.h"
+
+#include "calls.h"
+#include "compat.h"
+#include "scan.h"
+
+/* Stages for calls in arguments of calls, at most */
+#define MAX_DEPENDENT_STAGES 4
+
+/* What becomes of a node's expressions when it is split */
+typedef struct Split
+{
+	List	   *join_below;		/* join quals that stay */
+	List	   *qual_below;		/* quals that stay */
+	List	   *above;			/* quals that move up, in order */
+	List	   *columns;		/* what N computes: Var, Aggref, ... */
+} Split;
+
+/* State while stages are put on a node */
+typedef struct Stages
+{
+	RstarPlanFacts *facts;
+	Plan	   *node;			/* N, whose estimates the stages take over */
+	Plan	   *top;			/* topmost stage so far, or N */
+	RstarReadMode mode;
+} Stages;
+
+/* Replacing calls by the columns of the stage that computes them */
+typedef struct Substitution
+{
+	List	   *funcs;			/* FuncExprs */
+	int			first;			/* number of the first one's column */
+} Substitution;
+
+static bool divide_quals(Plan *plan, Split *split);
+static void divide(List *quals, bool *found, List **below, List **above);
+static bool collect_columns(Node *expr, void *context);
+static bool is_column(Node *expr);
+static bool same_column(Node *a, Node *b);
+static Node *replace_columns(Node *expr, void *context);
+static Plan *add_stages(Stages *stages, List *tlist, List *quals, List *bound);
+static List *add_dependent_stages(Stages *stages, List *exprs);
+static List *independent_funcs(List *sites);
+static Node *replace_calls(Node *expr, void *context);
+static bool has_dependent_calls(Stages *stages, List *exprs);
+static bool sites_include(Stages *stages, List *sites, List *exprs);
+static Node *outer_to_index(Node *expr, void *context);
+static List *pass_columns(List *tlist, int varno);
+static void copy_names(List *to, List *from);
+static Plan *make_stage(Stages *stages, List *tlist, List *qual, List *sites, List *bound,
+						bool evaluates);
+static List *site_exprs(List *exprs, List *sites);
+static void adopt_estimates(Plan *to, const Plan *from);
+static bool same_stacks(Plan *a, Plan *b);
+static bool same_types(List *a, List *b);
+
+Plan *
+rstar_stage_split(RstarPlanFacts *facts, Plan *plan, RstarReader reader)
+{
+	Split		split = {0};
+	Stages		stages = {facts, plan, plan, reader.mode};
+	List	   *tlist;
+	List	   *quals;
+	List	   *base = NIL;
+	ListCell   *lc;
+
+	if (!divide_quals(plan, &split))
+		return plan;
+	if (split.above == NIL && !rstar_calls_contain((Node *) plan->targetlist))
+		return plan;
+
+	(void) collect_columns((Node *) plan->targetlist, &split.columns);
+	(void) collect_columns((Node *) split.above, &split.columns);
+	tlist = (List *) replace_columns((Node *) plan->targetlist, split.columns);
+	quals = (List *) replace_columns((Node *) split.above, split.columns);
+	if (rstar_calls_collect(&facts->params, (Node *) tlist, NIL) == NIL &&
+		rstar_calls_collect(&facts->params, (Node *) quals, NIL) == NIL)
+		return plan;
+	if (!rstar_walk_may_run_ahead(facts, plan, split.qual_below))
+		return plan;
+
+	foreach(lc, split.columns)
+		base = lappend(base, makeTargetEntry(copyObject(lfirst(lc)),
+											 list_length(base) + 1, NULL, false));
+	plan->targetlist = base;
+	plan->qual = split.qual_below;
+	if (split.join_below != NIL || IsA(plan, NestLoop) || IsA(plan, HashJoin) || IsA(plan, MergeJoin))
+		((Join *) plan)->joinqual = split.join_below;
+	return add_stages(&stages, tlist, quals, reader.bound);
+}
+
+/*
+ * Finds the longest prefix of quals without a call.  The filter of an inner
+ * join can as well be applied after the join; that of any other decides what
+ * a match is, and with a call in it the node is left alone: false.
+ */
+static bool
+divide_quals(Plan *plan, Split *split)
+{
+	bool		found = false;
+
+	switch (nodeTag(plan))
+	{
+		case T_NestLoop:
+		case T_HashJoin:
+		case T_MergeJoin:
+			divide(((Join *) plan)->joinqual, &found, &split->join_below, &split->above);
+			if (found && ((Join *) plan)->jointype != JOIN_INNER)
+				return false;
+			break;
+		default:
+			break;
+	}
+	divide(plan->qual, &found, &split->qual_below, &split->above);
+	return true;
+}
+
+static void
+divide(List *quals, bool *found, List **below, List **above)
+{
+	ListCell   *lc;
+
+	foreach(lc, quals)
+	{
+		*found = *found || rstar_calls_contain(lfirst(lc));
+		if (*found)
+			*above = lappend(*above, lfirst(lc));
+		else
+			*below = lappend(*below, lfirst(lc));
+	}
+}
+
+/*
+ * The parts of expressions that only N can compute.  System columns and whole
+ * rows are Vars too, and become ordinary columns.
+ */
+static bool
+collect_columns(Node *expr, void *context)
+{
+	List	  **columns = context;
+	ListCell   *lc;
+
+	if (expr == NULL)
+		return false;
+	if (!is_column(expr))
+		return expression_tree_walker(expr, collect_columns, context);
+	foreach(lc, *columns)
+	{
+		if (same_column(lfirst(lc), expr))
+			return false;
+	}
+	*columns = lappend(*columns, expr);
+	return false;
+}
+
+static bool
+is_column(Node *expr)
+{
+	return IsA(expr, Var) || IsA(expr, Aggref) || IsA(expr, WindowFunc) ||
+		IsA(expr, GroupingFunc);
+}
+
+/* Vars of one node differ in what later versions note beside the number */
+static bool
+same_column(Node *a, Node *b)
+{
+	if (IsA(a, Var) && IsA(b, Var))
+		return ((Var *) a)->varno == ((Var *) b)->varno &&
+			((Var *) a)->varattno == ((Var *) b)->varattno;
+	return equal(a, b);
+}
+
+static Node *
+replace_columns(Node *expr, void *context)
+{
+	List	   *columns = context;
+	ListCell   *lc;
+
+	if (expr == NULL || !is_column(expr))
+		return expression_tree_mutator(expr, replace_columns, context);
+	foreach(lc, columns)
+	{
+		if (same_column(lfirst(lc), expr))
+			return (Node *) makeVar(INDEX_VAR, foreach_current_index(lc) + 1,
+									exprType(expr), exprTypmod(expr),
+									exprCollation(expr), 0);
+	}
+	elog(ERROR, "column not found");
+}
+
+/* One stage for each qual with a call, one for the target list if need be */
+static Plan *
+add_stages(Stages *stages, List *tlist, List *quals, List *bound)
+{
+	const RstarCallParams *params = &stages->facts->params;
+	ListCell   *lc = list_head(quals);
+	List	   *sites;
+
+	while (lc != NULL)
+	{
+		List	   *qual = add_dependent_stages(stages, list_make1(lfirst(lc)));
+
+		sites = rstar_calls_collect(params, (Node *) qual, NIL);
+		for (lc = lnext(quals, lc); lc != NULL; lc = lnext(quals, lc))
+		{
+			if (rstar_calls_contain(lfirst(lc)))
+				break;
+			qual = lappend(qual, lfirst(lc));
+		}
+		if (lc == NULL && sites_include(stages, sites, tlist) &&
+			!has_dependent_calls(stages, tlist))
+			return make_stage(stages, tlist, qual, sites, bound, true);
+		make_stage(stages, pass_columns(stages->top->targetlist, INDEX_VAR), qual, sites,
+				   lc == NULL ? bound : NIL, true);
+	}
+	tlist = add_dependent_stages(stages, tlist);
+	sites = rstar_calls_collect(params, (Node *) tlist, NIL);
+	return make_stage(stages, tlist, NIL, sites, bound, true);
+}
+
+/*
+ * Adds stages that compute calls on which others depend, and returns the
+ * expressions with those calls replaced by columns.
+ */
+static List *
+add_dependent_stages(Stages *stages, List *exprs)
+{
+	for (int depth = 0; depth < MAX_DEPENDENT_STAGES; depth++)
+	{
+		List	   *sites;
+		List	   *tlist;
+		ListCell   *lc;
+		Substitution substitution;
+
+		if (!has_dependent_calls(stages, exprs))
+			break;
+		sites = rstar_calls_collect(&stages->facts->params, (Node *) exprs, NIL);
+		substitution.funcs = independent_funcs(sites);
+		substitution.first = list_length(stages->top->targetlist) + 1;
+		tlist = pass_columns(stages->top->targetlist, INDEX_VAR);
+		foreach(lc, substitution.funcs)
+			tlist = lappend(tlist, makeTargetEntry(copyObject(lfirst(lc)),
+												   list_length(tlist) + 1, NULL, false));
+		make_stage(stages, tlist, NIL, sites, NIL, true);
+		exprs = (List *) replace_calls((Node *) exprs, &substitution);
+	}
+	return exprs;
+}
+
+/* The calls that are made for every row */
+static List *
+independent_funcs(List *sites)
+{
+	List	   *funcs = NIL;
+	ListCell   *lc;
+
+	foreach(lc, sites)
+	{
+		RstarCallSite *site = lfirst(lc);
+
+		if (site->guards == NIL)
+			funcs = lappend(funcs, site->func);
+	}
+	return funcs;
+}
+
+static Node *
+replace_calls(Node *expr, void *context)
+{
+	Substitution *substitution = context;
+	ListCell   *lc;
+
+	if (expr != NULL && IsA(expr, FuncExpr))
+	{
+		foreach(lc, substitution->funcs)
+		{
+			if (equal(lfirst(lc), expr))
+				return (Node *) makeVar(INDEX_VAR,
+										substitution->first + foreach_current_index(lc),
+										exprType(expr), exprTypmod(expr),
+										exprCollation(expr), 0);
+		}
+	}
+	return expression_tree_mutator(expr, replace_calls, context);
+}
+
+/* Would more calls be collected if those made in any case were columns? */
+static bool
+has_dependent_calls(Stages *stages, List *exprs)
+{
+	const RstarCallParams *params = &stages->facts->params;
+	List	   *sites = rstar_calls_collect(params, (Node *) exprs, NIL);
+	Substitution substitution;
+	Node	   *replaced;
+
+	substitution.funcs = independent_funcs(sites);
+	substitution.first = list_length(stages->top->targetlist) + 1;
+	if (substitution.funcs == NIL)
+		return false;
+	replaced = replace_calls((Node *) exprs, &substitution);
+	return list_length(rstar_calls_collect(params, replaced, NIL)) >
+		list_length(sites) - list_length(substitution.funcs);
+}
+
+/* Are all calls of the expressions, under their guards, among these? */
+static bool
+sites_include(Stages *stages, List *sites, List *exprs)
+{
+	return list_length(rstar_calls_collect(&stages->facts->params, (Node *) exprs,
+										   list_copy(sites))) == list_length(sites);
+}
+
+void
+rstar_stage_insert(RstarPlanFacts *facts, Plan *plan, List *calls, RstarReader reader)
+{
+	Plan	   *child = plan->lefttree;
+	Stages		stages = {facts, child, child, reader.mode};
+	Plan	   *stage;
+	ListCell   *lc;
+
+	if (calls == NIL || !rstar_walk_may_run_ahead(facts, child, child->qual))
+		return;
+	foreach(lc, calls)
+	{
+		RstarCallSite *site = lfirst(lc);
+
+		site->func = (FuncExpr *) outer_to_index((Node *) site->func, NULL);
+		site->guards = (List *) outer_to_index((Node *) site->guards, NULL);
+	}
+	stage = make_stage(&stages, pass_columns(child->targetlist, INDEX_VAR), NIL, calls,
+					   reader.bound, false);
+	/* the calls may have parameters that the child has not */
+	stage->extParam = bms_copy(plan->extParam);
+	stage->allParam = bms_copy(plan->allParam);
+	plan->lefttree = stage;
+}
+
+static Node *
+outer_to_index(Node *expr, void *context)
+{
+	if (expr != NULL && IsA(expr, Var) && ((Var *) expr)->varno == OUTER_VAR)
+	{
+		Var		   *var = copyObject((Var *) expr);
+
+		var->varno = INDEX_VAR;
+		return (Node *) var;
+	}
+	return expression_tree_mutator(expr, outer_to_index, context);
+}
+
+/* A target list that passes all columns of another through */
+static List *
+pass_columns(List *tlist, int varno)
+{
+	List	   *passed = NIL;
+	ListCell   *lc;
+
+	foreach(lc, tlist)
+	{
+		TargetEntry *from = lfirst_node(TargetEntry, lc);
+		Node	   *expr = (Node *) from->expr;
+		Var		   *var = makeVar(varno, list_length(passed) + 1, exprType(expr),
+								  exprTypmod(expr), exprCollation(expr), 0);
+
+		passed = lappend(passed, makeTargetEntry((Expr *) var, list_length(passed) + 1,
+												 NULL, false));
+	}
+	copy_names(passed, tlist);
+	return passed;
+}
+
+/* What target lists carry beside the expressions, junk columns' names above all */
+static void
+copy_names(List *to, List *from)
+{
+	ListCell   *lt;
+	ListCell   *lf;
+
+	forboth(lt, to, lf, from)
+	{
+		TargetEntry *target = lfirst_node(TargetEntry, lt);
+		TargetEntry *source = lfirst_node(TargetEntry, lf);
+
+		target->resname = source->resname;
+		target->resjunk = source->resjunk;
+		target->ressortgroupref = source->ressortgroupref;
+		target->resorigtbl = source->resorigtbl;
+		target->resorigcol = source->resorigcol;
+	}
+}
+
+/* Puts one prefetch node on top of the stages; returns it */
+static Plan *
+make_stage(Stages *stages, List *tlist, List *qual, List *sites, List *bound, bool evaluates)
+{
+	CustomScan *scan = makeNode(CustomScan);
+	Plan	   *plan = &scan->scan.plan;
+	Plan	   *child = stages->top;
+	List	   *lists;
+	ListCell   *lc;
+
+	adopt_estimates(plan, stages->node);
+	plan->plan_node_id = ++stages->facts->last_node_id;
+	plan->targetlist = tlist;
+	plan->qual = qual;
+	plan->lefttree = child;
+	/* as in materialize_finished_plan(): init plans belong to the topmost node */
+	plan->initPlan = child->initPlan;
+	child->initPlan = NIL;
+	/* an Append can only drive its own children asynchronously */
+	child->async_capable = false;
+
+	scan->methods = &rstar_scan_methods;
+	scan->flags = CUSTOMPATH_SUPPORT_PROJECTION;
+	scan->custom_scan_tlist = pass_columns(child->targetlist, OUTER_VAR);
+	scan->custom_exprs = site_exprs(list_copy(bound), sites);
+	lists = list_make1(list_make3_int(stages->mode, list_length(bound), evaluates));
+	foreach(lc, sites)
+	{
+		RstarCallSite *site = lfirst(lc);
+
+		lists = lappend(lists,
+						  list_concat(list_make3_int(site->kind, list_length(site->guards),
+													 site->may_raise),
+									  site->init_params));
+	}
+	scan->custom_private = lists;
+	stages->top = plan;
+	return plan;
+}
+
+static List *
+site_exprs(List *exprs, List *sites)
+{
+	ListCell   *lc;
+
+	foreach(lc, sites)
+	{
+		RstarCallSite *site = lfirst(lc);
+
+		exprs = lappend(exprs, site->func);
+		exprs = list_concat(exprs, site->guards);
+	}
+	return copyObject(exprs);
+}
+
+static void
+adopt_estimates(Plan *to, const Plan *from)
+{
+	to->startup_cost = from->startup_cost;
+	to->total_cost = from->total_cost;
+	to->plan_rows = from->plan_rows;
+	to->plan_width = from->plan_width;
+	rstar_plan_disabled_copy(to, from);
+	to->parallel_safe = from->parallel_safe;
+	to->extParam = bms_copy(from->extParam);
+	to->allParam = bms_copy(from->allParam);
+}
+
+Plan *
+rstar_stage_hoist(Append *append)
+{
+	Plan	   *first = linitial(append->appendplans);
+	Plan	   *lowest = NULL;
+	Plan	   *plan;
+	ListCell   *lc;
+
+	if (list_length(append->appendplans) < 2 || !rstar_scan_is_prefetch(first) ||
+		append->plan.qual != NIL)
+		return &append->plan;
+	foreach(lc, append->appendplans)
+	{
+		if (!same_stacks(first, lfirst(lc)))
+			return &append->plan;
+	}
+
+	foreach(lc, append->appendplans)
+	{
+		List	   *init_plans = NIL;
+
+		for (plan = lfirst(lc); rstar_scan_is_prefetch(plan); plan = plan->lefttree)
+			init_plans = list_concat(init_plans, plan->initPlan);
+		plan->initPlan = list_concat(plan->initPlan, init_plans);
+		lfirst(lc) = plan;
+	}
+	for (plan = first; rstar_scan_is_prefetch(plan); plan = plan->lefttree)
+	{
+		plan->initPlan = NIL;
+		adopt_estimates(plan, &append->plan);
+		lowest = plan;
+	}
+	/* the Append's target list has names that its children's have not */
+	copy_names(first->targetlist, append->plan.targetlist);
+	append->plan.targetlist = pass_columns(lowest->lefttree->targetlist, OUTER_VAR);
+	lowest->lefttree = &append->plan;
+	first->initPlan = append->plan.initPlan;
+	append->plan.initPlan = NIL;
+	return first;
+}
+
+/* Do the same prefetch nodes stand on top of both? */
+static bool
+same_stacks(Plan *a, Plan *b)
+{
+	while (rstar_scan_is_prefetch(a) && rstar_scan_is_prefetch(b))
+	{
+		CustomScan *x = (CustomScan *) a;
+		CustomScan *y = (CustomScan *) b;
+
+		if (!equal(a->targetlist, b->targetlist) || !equal(a->qual, b->qual) ||
+			!equal(x->custom_exprs, y->custom_exprs) ||
+			!equal(x->custom_private, y->custom_private) ||
+			!same_types(x->custom_scan_tlist, y->custom_scan_tlist))
+			return false;
+		a = a->lefttree;
+		b = b->lefttree;
+	}
+	return !rstar_scan_is_prefetch(a) && !rstar_scan_is_prefetch(b);
+}
+
+static bool
+same_types(List *a, List *b)
+{
+	ListCell   *la;
+	ListCell   *lb;
+
+	if (list_length(a) != list_length(b))
+		return false;
+	forboth(la, a, lb, b)
+	{
+		Node	   *x = (Node *) lfirst_node(TargetEntry, la)->expr;
+		Node	   *y = (Node *) lfirst_node(TargetEntry, lb)->expr;
+
+		if (exprType(x) != exprType(y) || exprTypmod(x) != exprTypmod(y) ||
+			exprCollation(x) != exprCollation(y))
+			return false;
+	}
+	return true;
+}

@@ -1,0 +1,151 @@
+# Sets of documents: the set form, the aggregate, passes, deadline.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib $FindBin::RealBin;
+use JSON::PP;
+use RetroTest;
+use Test::More;
+
+my $node = new_node('rerank');
+my $sim = start_simulator('--max-running', '64');
+
+create_server($node, 'postgres', 'gpu', $sim, max_in_flight => 64);
+$node->safe_psql('postgres', q(
+	CREATE TABLE doc AS SELECT i AS id,
+		(ARRAY['cats', 'dogs', 'birds', 'fish'])[1 + i % 4] || ' ' || i || ' eat '
+		|| (ARRAY['mice', 'bones', 'seeds', 'plankton'])[1 + (i / 4) % 4] AS body
+	FROM generate_series(1, 100) i));
+
+# retro_star_rerank over all documents, as "id:rank:samples" or what you name
+sub rerank
+{
+	my ($query, $rest, $columns) = @_;
+	$columns //= 'id || \':\' || rank';
+	return $node->safe_psql('postgres', qq(
+		SELECT $columns FROM retro_star_rerank('$query',
+			(SELECT array_agg(id ORDER BY id) FROM doc), (SELECT array_agg(body ORDER BY id) FROM doc)$rest)
+		ORDER BY rank));
+}
+
+# Passes: the samples of the first count in the second.
+my $first = rerank('cats eat mice', q(, 5, '100@1,30@16'));
+is($sim->stats->{chat}, 550, '100@1,30@16 over 100 documents sends 550 samples');
+is(scalar(split(/\n/, $first)), 5, 'top_n');
+is(rerank('cats eat mice', q(, 5, '100@1,30@16')), $first, 'the same again');
+is($sim->stats->{chat}, 550, 'for nothing');
+is(rerank('cats eat mice', q(, 1, '16'), 'samples'), 16, 'samples behind a score');
+
+# The order is that of the scores.
+is($node->safe_psql('postgres', q(
+	SELECT bool_and(s.score = r.score) FROM retro_star_rerank('dogs eat bones',
+		(SELECT array_agg(id) FROM doc), (SELECT array_agg(body) FROM doc)) r
+	JOIN doc USING (id), LATERAL (SELECT retro_star_score('dogs eat bones', body) AS score) s)),
+	't', 'a score is what retro_star_score says');
+is($node->safe_psql('postgres', q(
+	SELECT bool_and(ok) FROM (SELECT score <= lag(score) OVER (ORDER BY rank) AS ok
+		FROM retro_star_rerank('dogs eat bones', (SELECT array_agg(id) FROM doc), (SELECT array_agg(body) FROM doc))) o)),
+	't', 'best first');
+
+# Adaptive: fewer samples, and none when it comes again.
+$sim->reset_stats;
+$first = rerank('birds eat seeds', q(, 10, 'adaptive'));
+my $sent = $sim->stats->{chat};
+cmp_ok($sent, '>', 100, 'adaptive asks for more of some');
+cmp_ok($sent, '<', 580, 'and less than the two passes');
+is(rerank('birds eat seeds', q(, 10, 'adaptive')), $first, 'the same again');
+is($sim->stats->{chat}, $sent, 'for nothing');
+isnt(rerank('birds eat seeds', q(, 10, 'members')), '', 'members');
+
+# NULLs, duplicates, ties, ids of any type
+$sim->reset_stats;
+is($node->safe_psql('postgres', q(
+	SELECT string_agg(id || coalesce(':' || (score IS NOT NULL)::text, ''), ' ' ORDER BY rank)
+	FROM retro_star_rerank('fish', ARRAY['a', 'b', 'c', 'd'], ARRAY[NULL, 'fish swim', 'fish swim', NULL]))),
+	'b:true c:true a:false d:false', 'equal documents tie in their order, NULLs come last in theirs');
+is($sim->stats->{chat}, 1, 'and equal documents cost one request');
+is($node->safe_psql('postgres', q(SELECT count(*) FROM retro_star_rerank('q', ARRAY[]::int[], ARRAY[]::text[]))),
+	0, 'empty arrays');
+is(sqlstate($node, 'postgres', q(SELECT * FROM retro_star_rerank('q', ARRAY[1], ARRAY['a', 'b']))), '2202E',
+	'unequal lengths');
+is(sqlstate($node, 'postgres', q(SELECT * FROM retro_star_rerank('q', ARRAY[1], ARRAY['a'], passes => '100@'))),
+	'22023', 'wrong passes');
+is(sqlstate($node, 'postgres', q(SELECT * FROM retro_star_rerank('q', ARRAY[1], ARRAY['a'], top_n => 0))),
+	'22023', 'wrong top_n');
+is(sqlstate($node, 'postgres', q(SET retrostar.passes = 'nonsense')), '22023', 'wrong setting');
+is(sqlstate($node, 'postgres', q(SELECT * FROM retro_star_rerank('q', ARRAY[1], ARRAY['a'], deadline => '-1 s'))),
+	'22023', 'wrong deadline');
+
+# The aggregate, many groups in one statement
+$sim->reset_stats;
+is($node->safe_psql('postgres', q(
+	SELECT string_agg(id::text, ' ' ORDER BY rank)
+	FROM unnest((SELECT retro_star_rerank_agg('fish eat plankton', id, body, 3) FROM doc))
+		AS r (id int, score float8, rank int))),
+	rerank('fish eat plankton', q(, 3), q(string_agg(id::text, ' ') OVER (ORDER BY rank ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING)))
+	=~ s/\n.*//sr, 'the aggregate agrees with the set form');
+is($sim->stats->{chat}, 100, 'and shares its samples');
+$sim->control({ hold => JSON::PP::true });
+my $groups = ask_background($node, 'postgres', q(
+	SELECT count(*), sum(array_length(best, 1)) FROM (
+		SELECT q, retro_star_rerank_agg(q, id, body, 2) AS best
+		FROM doc, (SELECT 'query ' || i AS q FROM generate_series(1, 5) i) v WHERE id <= 10 GROUP BY q) g));
+$sim->wait_for('running', 50);
+pass('all groups are asked for at once');
+$sim->release;
+$sim->control({ hold => JSON::PP::false });
+is(finish_background($groups), '5|10', 'and ranked each by itself');
+is($node->safe_psql('postgres', q(SELECT retro_star_rerank_agg('q', id, body) IS NULL FROM doc WHERE false)), 't',
+	'no rows give NULL');
+is($node->safe_psql('postgres', q(SELECT array_length(retro_star_rerank_agg('birds eat seeds', id, body)
+	FILTER (WHERE id <= 7), 1) FROM doc)), 7, 'FILTER');
+is(sqlstate($node, 'postgres', q(SELECT retro_star_rerank_agg('q' || id, id, body) FROM doc)), '22023',
+	'one query a group');
+is($node->safe_psql('postgres', q(SET retrostar.passes = '100@1,10@3'; SELECT array_length(retro_star_rerank_agg('dogs eat bones', id, body), 1) FROM doc)),
+	100, 'passes from the setting');
+
+# A deadline: what is scored first, the rest last and unscored, and it goes on.
+$sim->reset_stats;
+$sim->control({ hold => JSON::PP::true });
+my $late = ask_background($node, 'postgres', q(
+	SELECT count(score), count(*) FROM retro_star_rerank('late', (SELECT array_agg(id) FROM doc WHERE id <= 20),
+		(SELECT array_agg(body) FROM doc WHERE id <= 20), deadline => '3 s')));
+$sim->wait_for('running', 20);
+$sim->release(5);
+is(finish_background($late), '5|20', 'the best order that is known in time');
+$sim->release;
+$sim->control({ hold => JSON::PP::false });
+wait_idle($node);
+is($sim->stats->{chat}, 20, 'what was in flight goes on');
+is(rerank('late', '', 'count(score) OVER ()') =~ s/\n.*//sr, 100, 'the next call gets the rest');
+is($sim->stats->{chat}, 100, 'and pays nothing twice');
+
+# The same for one score
+$sim->control({ hold => JSON::PP::true });
+is(sqlstate($node, 'postgres', q(SET retrostar.deadline = '50ms'; SELECT retro_star_score('too', 'late'))), '38000',
+	'retrostar.deadline');
+is($node->safe_psql('postgres', q(SET retrostar.deadline = '50ms'; SET retrostar.on_error = 'null';
+	SELECT retro_star_score('too', 'late') IS NULL)), 't', 'NULL by on_error');
+$sim->release;
+$sim->control({ hold => JSON::PP::false });
+wait_idle($node);
+$sim->reset_stats;
+isnt($node->safe_psql('postgres', q(SELECT retro_star_score('too', 'late'))), '', 'it went on');
+is($sim->stats->{chat}, 0, 'into the cache');
+
+# A document that fails: an error, or NULL and last
+is(sqlstate($node, 'postgres', q(SELECT * FROM retro_star_rerank('x', ARRAY[1, 2], ARRAY['', 'y']))), '22023',
+	'a failing document is an error');
+is($node->safe_psql('postgres', q(SET retrostar.on_error = 'null';
+	SELECT string_agg(id::text, ' ' ORDER BY rank) FROM retro_star_rerank('x', ARRAY[1, 2], ARRAY['', 'y']) WHERE rank = 2 AND score IS NULL)),
+	'1', 'or comes last');
+is($node->safe_psql('postgres', q(SET retrostar.on_miss = skip;
+	SELECT count(score) FROM retro_star_rerank('unknown', ARRAY[1, 2], ARRAY['a', 'b']))), 0, 'on_miss = skip');
+
+wait_idle($node);
+is($node->safe_psql('postgres', q(SELECT asked = answered + failed + cancelled AND text_bytes = 0 FROM retrostar.stat_queue)),
+	't', 'counters balance');
+
+done_testing();
