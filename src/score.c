@@ -473,9 +473,9 @@ rstar_score_explain(RstarStatement *statement, const RstarCall *call, const Rsta
 	bool		isnull;
 
 	memset(tally, 0, sizeof(RstarTally));
-	set_memo_key(&entry->key, key, call->samples);
+	fill_memo_key(&entry->key, key->bytes, call->samples);
 	entry->explained = true;
-	if (fill_entry(statement, call, entry, query, doc, NULL) != RSTAR_SUBMITTED_NONE)
+	if (fill_entry(statement, call, entry, query, doc, NULL, false, deadline(statement)) != RSTAR_SUBMITTED_NONE)
 	{
 		if (entry->state == RSTAR_MEMO_PENDING)
 			rstar_memo_wait(statement, entry, deadline(statement));
