@@ -102,7 +102,7 @@ rstar_calls_is_score(Node *expr)
 	if (proc->prolang == ClanguageId && proc->provolatile != PROVOLATILE_VOLATILE)
 	{
 		bool		isnull;
-		Datum		symbol = SysCacheGetAttr(PROCOID, tuple, Anum_pg_proc_prosrc, &isnull);
+		Datum symbol = SysCacheGetAttr(PROCOID, tuple, Anum_pg_proc_prosrc, &isnull);
 
 		if (!isnull && strcmp(TextDatumGetCString(symbol), SCORE_SYMBOL) == 0)
 		{
@@ -378,7 +378,7 @@ static void
 add_call(Collector *collector, FuncExpr *func, List *guards)
 {
 	InitParams	found = {collector->params->init, NIL};
-	RstarCallSite  *call;
+	RstarCallSite *call;
 	ListCell   *lc;
 
 	foreach(lc, collector->calls)

@@ -447,7 +447,11 @@ make_stage(Stages *stages, List *tlist, List *qual, List *sites, List *bound, bo
 	plan->targetlist = tlist;
 	plan->qual = qual;
 	plan->lefttree = child;
-	/* as in materialize_finished_plan(): init plans belong to the topmost node */
+
+	/*
+	 * as in materialize_finished_plan(): init plans belong to the topmost
+	 * node
+	 */
 	plan->initPlan = child->initPlan;
 	child->initPlan = NIL;
 	/* an Append can only drive its own children asynchronously */
@@ -463,9 +467,9 @@ make_stage(Stages *stages, List *tlist, List *qual, List *sites, List *bound, bo
 		RstarCallSite *site = lfirst(lc);
 
 		lists = lappend(lists,
-						  list_concat(list_make3_int(site->kind, list_length(site->guards),
-													 site->may_raise),
-									  site->init_params));
+						list_concat(list_make3_int(site->kind, list_length(site->guards),
+												   site->may_raise),
+									site->init_params));
 	}
 	scan->custom_private = lists;
 	stages->top = plan;
