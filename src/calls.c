@@ -41,6 +41,9 @@
 #include "raise.h"
 #include "score.h"
 
+/* A call under more conditions than this is not worth evaluating them all */
+#define MAX_GUARDS 32
+
 #define SCORE_SYMBOL "retrostar_retro_star_score"
 extern PGDLLEXPORT Datum retrostar_retro_star_score(PG_FUNCTION_ARGS);
 
@@ -381,6 +384,8 @@ add_call(Collector *collector, FuncExpr *func, List *guards)
 	RstarCallSite *call;
 	ListCell   *lc;
 
+	if (list_length(guards) > MAX_GUARDS)
+		return;
 	foreach(lc, collector->calls)
 	{
 		call = lfirst(lc);
