@@ -6,7 +6,7 @@ DATA = $(wildcard sql/retrostar--*.sql)
 PGFILEDESC = "retrostar - rerank with a reasoning model"
 OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c)))
 
-REGRESS = install server_options prompt arguments cache privileges not_reachable
+REGRESS = install server_options prompt arguments cache privileges not_reachable explain
 REGRESS_OPTS = --temp-instance=./tmp_check --temp-config=test/retrostar.conf --encoding=UTF8 --no-locale
 ISOLATION = snapshots
 ISOLATION_OPTS = --inputdir=test --outputdir=test --temp-instance=./tmp_check_iso --temp-config=test/retrostar.conf

@@ -41,6 +41,9 @@
 #include "raise.h"
 #include "score.h"
 
+/* A call under more conditions than this is not worth evaluating them all */
+#define MAX_GUARDS 32
+
 #define SCORE_SYMBOL "retrostar_retro_star_score"
 extern PGDLLEXPORT Datum retrostar_retro_star_score(PG_FUNCTION_ARGS);
 
@@ -102,7 +105,7 @@ rstar_calls_is_score(Node *expr)
 	if (proc->prolang == ClanguageId && proc->provolatile != PROVOLATILE_VOLATILE)
 	{
 		bool		isnull;
-		Datum		symbol = SysCacheGetAttr(PROCOID, tuple, Anum_pg_proc_prosrc, &isnull);
+		Datum symbol = SysCacheGetAttr(PROCOID, tuple, Anum_pg_proc_prosrc, &isnull);
 
 		if (!isnull && strcmp(TextDatumGetCString(symbol), SCORE_SYMBOL) == 0)
 		{
@@ -378,9 +381,11 @@ static void
 add_call(Collector *collector, FuncExpr *func, List *guards)
 {
 	InitParams	found = {collector->params->init, NIL};
-	RstarCallSite  *call;
+	RstarCallSite *call;
 	ListCell   *lc;
 
+	if (list_length(guards) > MAX_GUARDS)
+		return;
 	foreach(lc, collector->calls)
 	{
 		call = lfirst(lc);

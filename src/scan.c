@@ -382,8 +382,9 @@ reads_to_end(PrefetchState *state)
 /*
  * How many rows the ring should have.  With a bound, as many as the reader
  * still takes, and more when the qual drops some, as far as its rate until
- * now tells.  Without, a few, and twice as many whenever that many were
- * taken.  So what is read for nothing is at most as much again as was wanted.
+ * now tells; but a rate of few rows tells little, hence the second limit.
+ * Without, a few, and twice as many whenever that many were taken.  So what
+ * is read for nothing stays within a small multiple of what was wanted.
  */
 static int
 fill_target(PrefetchState *state)
@@ -397,10 +398,8 @@ fill_target(PrefetchState *state)
 		target = state->window;
 	else if (state->css.ss.ps.qual != NULL)
 	{
-		if (state->taken == 0)
-			target = Max(target, FIRST_WINDOW);
-		else
-			target = ceil(target * (state->taken + 2) / (state->passed + 1));
+		target = ceil(target * (state->taken + 2) / (state->passed + 1));
+		target = Min(target, Max(state->bound, FIRST_WINDOW) + 2 * state->taken);
 	}
 	return (int) Min(target, rstar_prefetch_window);
 }

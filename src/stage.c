@@ -4,7 +4,7 @@
  *		Puts prefetch nodes into a finished plan: above a node, below it, or
  *		above an Append.
  *
- * Called by: plan.c.  Calls: calls.c, walk.c.
+ * Called by: plan.c.  Calls: calls.c, columns.c, walk.c.
  *
  * Split: a node N with target list T and quals Q becomes
  *
@@ -44,6 +44,7 @@
 #include "stage.h"
 
 #include "calls.h"
+#include "columns.h"
 #include "compat.h"
 #include "scan.h"
 
@@ -77,23 +78,18 @@ typedef struct Substitution
 
 static bool divide_quals(Plan *plan, Split *split);
 static void divide(List *quals, bool *found, List **below, List **above);
-static bool collect_columns(Node *expr, void *context);
-static bool is_column(Node *expr);
-static bool same_column(Node *a, Node *b);
-static Node *replace_columns(Node *expr, void *context);
 static Plan *add_stages(Stages *stages, List *tlist, List *quals, List *bound);
 static List *add_dependent_stages(Stages *stages, List *exprs);
 static List *independent_funcs(List *sites);
 static Node *replace_calls(Node *expr, void *context);
 static bool has_dependent_calls(Stages *stages, List *exprs);
 static bool sites_include(Stages *stages, List *sites, List *exprs);
-static Node *outer_to_index(Node *expr, void *context);
-static List *pass_columns(List *tlist, int varno);
-static void copy_names(List *to, List *from);
 static Plan *make_stage(Stages *stages, List *tlist, List *qual, List *sites, List *bound,
 						bool evaluates);
 static List *site_exprs(List *exprs, List *sites);
 static void adopt_estimates(Plan *to, const Plan *from);
+static bool can_hoist(Append *append);
+static void clear_async(Append *append);
 static bool same_stacks(Plan *a, Plan *b);
 static bool same_types(List *a, List *b);
 
@@ -104,28 +100,24 @@ rstar_stage_split(RstarPlanFacts *facts, Plan *plan, RstarReader reader)
 	Stages		stages = {facts, plan, plan, reader.mode};
 	List	   *tlist;
 	List	   *quals;
-	List	   *base = NIL;
-	ListCell   *lc;
 
 	if (!divide_quals(plan, &split))
 		return plan;
 	if (split.above == NIL && !rstar_calls_contain((Node *) plan->targetlist))
 		return plan;
 
-	(void) collect_columns((Node *) plan->targetlist, &split.columns);
-	(void) collect_columns((Node *) split.above, &split.columns);
-	tlist = (List *) replace_columns((Node *) plan->targetlist, split.columns);
-	quals = (List *) replace_columns((Node *) split.above, split.columns);
+	split.columns = rstar_columns_collect((Node *) plan->targetlist, NIL);
+	split.columns = rstar_columns_collect((Node *) split.above, split.columns);
+	tlist = (List *) rstar_columns_replace((Node *) plan->targetlist, split.columns);
+	quals = (List *) rstar_columns_replace((Node *) split.above, split.columns);
 	if (rstar_calls_collect(&facts->params, (Node *) tlist, NIL) == NIL &&
 		rstar_calls_collect(&facts->params, (Node *) quals, NIL) == NIL)
 		return plan;
-	if (!rstar_walk_may_run_ahead(facts, plan, split.qual_below))
+	if (!rstar_walk_may_run_ahead(facts, plan,
+								  list_concat_copy(split.qual_below, split.columns)))
 		return plan;
 
-	foreach(lc, split.columns)
-		base = lappend(base, makeTargetEntry(copyObject(lfirst(lc)),
-											 list_length(base) + 1, NULL, false));
-	plan->targetlist = base;
+	plan->targetlist = rstar_columns_tlist(split.columns);
 	plan->qual = split.qual_below;
 	if (split.join_below != NIL || IsA(plan, NestLoop) || IsA(plan, HashJoin) || IsA(plan, MergeJoin))
 		((Join *) plan)->joinqual = split.join_below;
@@ -173,64 +165,6 @@ divide(List *quals, bool *found, List **below, List **above)
 	}
 }
 
-/*
- * The parts of expressions that only N can compute.  System columns and whole
- * rows are Vars too, and become ordinary columns.
- */
-static bool
-collect_columns(Node *expr, void *context)
-{
-	List	  **columns = context;
-	ListCell   *lc;
-
-	if (expr == NULL)
-		return false;
-	if (!is_column(expr))
-		return expression_tree_walker(expr, collect_columns, context);
-	foreach(lc, *columns)
-	{
-		if (same_column(lfirst(lc), expr))
-			return false;
-	}
-	*columns = lappend(*columns, expr);
-	return false;
-}
-
-static bool
-is_column(Node *expr)
-{
-	return IsA(expr, Var) || IsA(expr, Aggref) || IsA(expr, WindowFunc) ||
-		IsA(expr, GroupingFunc);
-}
-
-/* Vars of one node differ in what later versions note beside the number */
-static bool
-same_column(Node *a, Node *b)
-{
-	if (IsA(a, Var) && IsA(b, Var))
-		return ((Var *) a)->varno == ((Var *) b)->varno &&
-			((Var *) a)->varattno == ((Var *) b)->varattno;
-	return equal(a, b);
-}
-
-static Node *
-replace_columns(Node *expr, void *context)
-{
-	List	   *columns = context;
-	ListCell   *lc;
-
-	if (expr == NULL || !is_column(expr))
-		return expression_tree_mutator(expr, replace_columns, context);
-	foreach(lc, columns)
-	{
-		if (same_column(lfirst(lc), expr))
-			return (Node *) makeVar(INDEX_VAR, foreach_current_index(lc) + 1,
-									exprType(expr), exprTypmod(expr),
-									exprCollation(expr), 0);
-	}
-	elog(ERROR, "column not found");
-}
-
 /* One stage for each qual with a call, one for the target list if need be */
 static Plan *
 add_stages(Stages *stages, List *tlist, List *quals, List *bound)
@@ -253,7 +187,7 @@ add_stages(Stages *stages, List *tlist, List *quals, List *bound)
 		if (lc == NULL && sites_include(stages, sites, tlist) &&
 			!has_dependent_calls(stages, tlist))
 			return make_stage(stages, tlist, qual, sites, bound, true);
-		make_stage(stages, pass_columns(stages->top->targetlist, INDEX_VAR), qual, sites,
+		make_stage(stages, rstar_columns_pass(stages->top->targetlist, INDEX_VAR), qual, sites,
 				   lc == NULL ? bound : NIL, true);
 	}
 	tlist = add_dependent_stages(stages, tlist);
@@ -280,7 +214,7 @@ add_dependent_stages(Stages *stages, List *exprs)
 		sites = rstar_calls_collect(&stages->facts->params, (Node *) exprs, NIL);
 		substitution.funcs = independent_funcs(sites);
 		substitution.first = list_length(stages->top->targetlist) + 1;
-		tlist = pass_columns(stages->top->targetlist, INDEX_VAR);
+		tlist = rstar_columns_pass(stages->top->targetlist, INDEX_VAR);
 		foreach(lc, substitution.funcs)
 			tlist = lappend(tlist, makeTargetEntry(copyObject(lfirst(lc)),
 												   list_length(tlist) + 1, NULL, false));
@@ -361,75 +295,22 @@ rstar_stage_insert(RstarPlanFacts *facts, Plan *plan, List *calls, RstarReader r
 	Plan	   *stage;
 	ListCell   *lc;
 
-	if (calls == NIL || !rstar_walk_may_run_ahead(facts, child, child->qual))
+	if (calls == NIL || !rstar_walk_may_run_ahead(facts, child,
+												  list_concat_copy(child->qual, child->targetlist)))
 		return;
 	foreach(lc, calls)
 	{
 		RstarCallSite *site = lfirst(lc);
 
-		site->func = (FuncExpr *) outer_to_index((Node *) site->func, NULL);
-		site->guards = (List *) outer_to_index((Node *) site->guards, NULL);
+		site->func = (FuncExpr *) rstar_columns_from_outer((Node *) site->func);
+		site->guards = (List *) rstar_columns_from_outer((Node *) site->guards);
 	}
-	stage = make_stage(&stages, pass_columns(child->targetlist, INDEX_VAR), NIL, calls,
+	stage = make_stage(&stages, rstar_columns_pass(child->targetlist, INDEX_VAR), NIL, calls,
 					   reader.bound, false);
 	/* the calls may have parameters that the child has not */
 	stage->extParam = bms_copy(plan->extParam);
 	stage->allParam = bms_copy(plan->allParam);
 	plan->lefttree = stage;
-}
-
-static Node *
-outer_to_index(Node *expr, void *context)
-{
-	if (expr != NULL && IsA(expr, Var) && ((Var *) expr)->varno == OUTER_VAR)
-	{
-		Var		   *var = copyObject((Var *) expr);
-
-		var->varno = INDEX_VAR;
-		return (Node *) var;
-	}
-	return expression_tree_mutator(expr, outer_to_index, context);
-}
-
-/* A target list that passes all columns of another through */
-static List *
-pass_columns(List *tlist, int varno)
-{
-	List	   *passed = NIL;
-	ListCell   *lc;
-
-	foreach(lc, tlist)
-	{
-		TargetEntry *from = lfirst_node(TargetEntry, lc);
-		Node	   *expr = (Node *) from->expr;
-		Var		   *var = makeVar(varno, list_length(passed) + 1, exprType(expr),
-								  exprTypmod(expr), exprCollation(expr), 0);
-
-		passed = lappend(passed, makeTargetEntry((Expr *) var, list_length(passed) + 1,
-												 NULL, false));
-	}
-	copy_names(passed, tlist);
-	return passed;
-}
-
-/* What target lists carry beside the expressions, junk columns' names above all */
-static void
-copy_names(List *to, List *from)
-{
-	ListCell   *lt;
-	ListCell   *lf;
-
-	forboth(lt, to, lf, from)
-	{
-		TargetEntry *target = lfirst_node(TargetEntry, lt);
-		TargetEntry *source = lfirst_node(TargetEntry, lf);
-
-		target->resname = source->resname;
-		target->resjunk = source->resjunk;
-		target->ressortgroupref = source->ressortgroupref;
-		target->resorigtbl = source->resorigtbl;
-		target->resorigcol = source->resorigcol;
-	}
 }
 
 /* Puts one prefetch node on top of the stages; returns it */
@@ -447,15 +328,16 @@ make_stage(Stages *stages, List *tlist, List *qual, List *sites, List *bound, bo
 	plan->targetlist = tlist;
 	plan->qual = qual;
 	plan->lefttree = child;
-	/* as in materialize_finished_plan(): init plans belong to the topmost node */
+
+	/*
+	 * as in materialize_finished_plan(): init plans belong to the topmost
+	 * node
+	 */
 	plan->initPlan = child->initPlan;
 	child->initPlan = NIL;
-	/* an Append can only drive its own children asynchronously */
-	child->async_capable = false;
-
 	scan->methods = &rstar_scan_methods;
 	scan->flags = CUSTOMPATH_SUPPORT_PROJECTION;
-	scan->custom_scan_tlist = pass_columns(child->targetlist, OUTER_VAR);
+	scan->custom_scan_tlist = rstar_columns_pass(child->targetlist, OUTER_VAR);
 	scan->custom_exprs = site_exprs(list_copy(bound), sites);
 	lists = list_make1(list_make3_int(stages->mode, list_length(bound), evaluates));
 	foreach(lc, sites)
@@ -463,9 +345,9 @@ make_stage(Stages *stages, List *tlist, List *qual, List *sites, List *bound, bo
 		RstarCallSite *site = lfirst(lc);
 
 		lists = lappend(lists,
-						  list_concat(list_make3_int(site->kind, list_length(site->guards),
-													 site->may_raise),
-									  site->init_params));
+						list_concat(list_make3_int(site->kind, list_length(site->guards),
+												   site->may_raise),
+									site->init_params));
 	}
 	scan->custom_private = lists;
 	stages->top = plan;
@@ -508,13 +390,10 @@ rstar_stage_hoist(Append *append)
 	Plan	   *plan;
 	ListCell   *lc;
 
-	if (list_length(append->appendplans) < 2 || !rstar_scan_is_prefetch(first) ||
-		append->plan.qual != NIL)
-		return &append->plan;
-	foreach(lc, append->appendplans)
+	if (!can_hoist(append))
 	{
-		if (!same_stacks(first, lfirst(lc)))
-			return &append->plan;
+		clear_async(append);
+		return &append->plan;
 	}
 
 	foreach(lc, append->appendplans)
@@ -533,12 +412,47 @@ rstar_stage_hoist(Append *append)
 		lowest = plan;
 	}
 	/* the Append's target list has names that its children's have not */
-	copy_names(first->targetlist, append->plan.targetlist);
-	append->plan.targetlist = pass_columns(lowest->lefttree->targetlist, OUTER_VAR);
+	rstar_columns_copy_names(first->targetlist, append->plan.targetlist);
+	append->plan.targetlist = rstar_columns_pass(lowest->lefttree->targetlist, OUTER_VAR);
 	lowest->lefttree = &append->plan;
 	first->initPlan = append->plan.initPlan;
 	append->plan.initPlan = NIL;
 	return first;
+}
+
+static bool
+can_hoist(Append *append)
+{
+	Plan	   *first = linitial(append->appendplans);
+	ListCell   *lc;
+
+	if (list_length(append->appendplans) < 2 || !rstar_scan_is_prefetch(first) ||
+		append->plan.qual != NIL)
+		return false;
+	foreach(lc, append->appendplans)
+	{
+		if (!same_stacks(first, lfirst(lc)))
+			return false;
+	}
+	return true;
+}
+
+/* An Append drives its children asynchronously, but not through another node */
+static void
+clear_async(Append *append)
+{
+	ListCell   *lc;
+
+	foreach(lc, append->appendplans)
+	{
+		Plan	   *plan = lfirst(lc);
+
+		if (!rstar_scan_is_prefetch(plan))
+			continue;
+		while (rstar_scan_is_prefetch(plan))
+			plan = plan->lefttree;
+		plan->async_capable = false;
+	}
 }
 
 /* Do the same prefetch nodes stand on top of both? */

@@ -37,6 +37,7 @@ static bool walk_modify_exprs(ModifyTable *modify, RstarExprWalker walker, void 
 static bool walk_scan_exprs(Plan *plan, RstarExprWalker walker, void *context);
 static bool plan_is_observable(RstarPlanFacts *facts, Plan *plan, bool first);
 static bool children_are_observable(RstarPlanFacts *facts, Plan *plan, bool first);
+static bool drains_input(Plan *plan);
 static bool expr_is_observable(Node *expr, void *context);
 static bool param_is_observable(RstarPlanFacts *facts, int paramid);
 static bool is_volatile(Oid funcid, void *context);
@@ -325,13 +326,13 @@ walk_scan_exprs(Plan *plan, RstarExprWalker walker, void *context)
 }
 
 bool
-rstar_walk_may_run_ahead(RstarPlanFacts *facts, Plan *plan, List *quals)
+rstar_walk_may_run_ahead(RstarPlanFacts *facts, Plan *plan, List *kept)
 {
 	if (IsA(plan, LockRows) || IsA(plan, ModifyTable))
 		return false;
 	if (IsA(plan, ForeignScan) && ((ForeignScan *) plan)->operation != CMD_SELECT)
 		return false;
-	if (expr_is_observable((Node *) quals, facts))
+	if (expr_is_observable((Node *) kept, facts))
 		return false;
 	/* the functions of a function scan run to completion for the first row */
 	if (!IsA(plan, FunctionScan) && walk_own_exprs(plan, expr_is_observable, facts))
@@ -342,8 +343,8 @@ rstar_walk_may_run_ahead(RstarPlanFacts *facts, Plan *plan, List *quals)
 /*
  * Could anybody tell that the plan ran earlier, or for more rows, than its
  * reader wanted?  "first": the plan is started by the first row that is read
- * above it and nothing else, so a function scan, which runs its functions to
- * completion then, does not run them earlier than it would have.
+ * above it and nothing else.  What runs to completion at once does so then,
+ * in any case: the functions of a function scan, and all below a sort.
  */
 static bool
 plan_is_observable(RstarPlanFacts *facts, Plan *plan, bool first)
@@ -372,6 +373,8 @@ children_are_observable(RstarPlanFacts *facts, Plan *plan, bool first)
 	if (IsA(plan, CteScan) &&
 		subplan_is_observable(facts, ((CteScan *) plan)->ctePlanId))
 		return true;
+	if (first && drains_input(plan))
+		return false;
 	first = first && list_length(children) == 1;
 	foreach(lc, children)
 	{
@@ -379,6 +382,12 @@ children_are_observable(RstarPlanFacts *facts, Plan *plan, bool first)
 			return true;
 	}
 	return false;
+}
+
+static bool
+drains_input(Plan *plan)
+{
+	return IsA(plan, Sort) || (IsA(plan, Agg) && ((Agg *) plan)->aggstrategy != AGG_SORTED);
 }
 
 static bool

@@ -74,9 +74,9 @@ extern List *rstar_walk_children(Plan *plan);
 /*
  * May this node and all below it produce rows before anybody wants them, and
  * rows that nobody wants in the end?  Not when volatile functions, row locks
- * or changes of data are in it, or anything that is not known here.  The
- * node's target list is left out, and of its quals only "quals" count.
+ * or changes of data are in it, or anything that is not known here.  Of its
+ * own target list and qual the node is going to keep what is in "kept".
  */
-extern bool rstar_walk_may_run_ahead(RstarPlanFacts *facts, Plan *plan, List *quals);
+extern bool rstar_walk_may_run_ahead(RstarPlanFacts *facts, Plan *plan, List *kept);
 
 #endif							/* RSTAR_WALK_H */

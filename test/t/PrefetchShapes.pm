@@ -112,6 +112,9 @@ sub plain
 		shape('the same by index',
 			"SELECT id FROM (SELECT id, body FROM docs ORDER BY emb_distance LIMIT 100) c ORDER BY $score DESC LIMIT 10",
 			before => $index),
+		shape('random sample', "SELECT id, $score FROM (SELECT id, body FROM docs ORDER BY random() LIMIT 10) x ORDER BY 2, 1", before => 'SELECT setseed(0.25);'),
+		shape('random numbers below, drained later', "SELECT id, n, $score FROM (SELECT id, body, nextval('ts') n FROM docs OFFSET 0) x ORDER BY 3, 1", node => 0, before => 'CREATE TEMP SEQUENCE ts;'),
+		shape('volatile aggregate', "SELECT S('q', cat || max(nextval('ts'))::text) FROM docs GROUP BY cat LIMIT 2", node => 0, before => 'CREATE TEMP SEQUENCE ts;', after => "SELECT nextval('ts');"),
 		shape('limit by index', "SELECT id, $score FROM docs ORDER BY emb_distance LIMIT 10", before => $index),
 		shape('cte, limit and offset',
 			"WITH c AS MATERIALIZED (SELECT id, body FROM docs ORDER BY emb_distance LIMIT 100) SELECT id FROM c ORDER BY $score DESC, id LIMIT 10 OFFSET 5"),
@@ -352,6 +355,7 @@ sub security
 		shape('row security', "SELECT id FROM docs ORDER BY $score DESC LIMIT 10", before => $rls, after => 'ROLLBACK;'),
 		shape('row security, where', "SELECT id FROM docs WHERE $score > 60 AND emb_distance < 0.5", before => $rls, after => 'ROLLBACK;'),
 		shape('row security by score', "SELECT id FROM docs WHERE S('u', title) > 50", before => sprintf($policy, "S('pol', body) > 50"), after => 'ROLLBACK;'),
+		shape('row security by score, then a cheap filter', "SELECT id FROM docs WHERE title LIKE '%1%'", before => sprintf($policy, "S('pol', body) > 50"), after => 'ROLLBACK;'),
 		shape('security barrier', "SELECT id FROM bv WHERE S('q', (1 / cat)::text) > 0 AND cat < 4"),
 	);
 }
