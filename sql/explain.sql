@@ -1,5 +1,4 @@
 -- Where prefetch nodes go.  Only plans are shown: nothing is asked.
-CREATE EXTENSION retrostar;
 CREATE SERVER gpu FOREIGN DATA WRAPPER retrostar OPTIONS (url 'http://127.0.0.1:9', model 'm');
 CREATE TABLE docs (id int PRIMARY KEY, lang text, body text);
 CREATE TABLE queries (id int, q text);
