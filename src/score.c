@@ -514,7 +514,8 @@ rstar_score_prefetch(const NullableDatum *args, bool *isnull)
 	while ((submitted = ask_once(&ask, 0, &waiter, &result)) == RSTAR_SUBMITTED_FULL)
 		(void) rstar_memo_wait_for_room(&ask.spec, 0);
 	ask_end(&ask);
-	if (submitted == RSTAR_SUBMITTED_SENT)
+	/* Also when it was there: its worker may have left since */
+	if (submitted == RSTAR_SUBMITTED_SENT || submitted == RSTAR_SUBMITTED_JOINED)
 		(void) rstar_launch_ensure();
 	if (submitted == RSTAR_SUBMITTED_DONE && result.status != RSTAR_STATUS_OK)
 	{

@@ -33,6 +33,7 @@
 #include "task.h"
 
 #include "guc.h"
+#include "prompt.h"
 
 #define DEFAULT_QUERY_TYPE	"query"
 #define DEFAULT_DOC_TYPE	"document"
@@ -165,7 +166,7 @@ override(char **string, const char *argument, const char *name)
 static char *
 to_utf8(const char *string)
 {
-	char	   *converted = pg_server_to_any(string, strlen(string), PG_UTF8);
+	RstarText	utf8 = rstar_prompt_utf8(string, strlen(string));
 
-	return converted == string ? pstrdup(string) : converted;
+	return pnstrdup(utf8.data, utf8.len);
 }

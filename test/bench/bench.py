@@ -215,15 +215,19 @@ class Bench:
             form='%.3f', rounds=None):
         """A line of the report; "passed" None: not a gate."""
         now = (time.monotonic(), stalled_us())
-        stalled = (now[1] - self.section_began[1]) / max(now[0] - self.section_began[0], 1e-6) / 1e4
-        self.section_began = now
+        seconds = now[0] - self.section_began[0]
+        stalled = None          # for a second row of the same measurement
+        if seconds > 0.1:
+            stalled = min((now[1] - self.section_began[1]) / seconds / 1e4, 100)
+            self.section_began = now
         self.rows.append({'name': name, 'target': target, 'measured': measured, 'floor': floor,
                           'threads': threads, 'ratio': ratio, 'pass': passed,
                           'stalled_percent': stalled, 'rounds': rounds})
-        print('  %-39s %-17s %9s %9s %9s %6s  %-5s %3.0f %%' % (
+        print('  %-39s %-17s %9s %9s %9s %6s  %-5s %s' % (
             name, target, *('' if v is None else form % v for v in (measured, floor, threads)),
             '' if ratio is None else '%.3f' % ratio,
-            {None: '', True: 'pass', False: 'MISS'}[passed], stalled), flush=True)
+            {None: '', True: 'pass', False: 'MISS'}[passed],
+            '' if stalled is None else '%3.0f %%' % stalled), flush=True)
 
     def print_end(self):
         gates = [row['pass'] for row in self.rows if row['pass'] is not None]
@@ -319,9 +323,10 @@ def cpu_part(bench):
         locker.query('COMMIT')
         bench.wait_idle()
     floor = best(found['floor'], 'cpu_us')
-    for name, target in (('not stored', 60), ('stored', 75)):
+    for name, target, target_ratio in (('not stored', 60, 1.7), ('stored', 75, 2.1)):
         used = best(found[name], 'cpu_us')
-        bench.row('worker, ' + name, used, '<= %d' % target, used <= target, floor,
+        bench.row('worker, ' + name, used, '<= %d or %.1f x' % (target, target_ratio),
+                  used <= target or used / floor <= target_ratio, floor,
                   ratio=used / floor, form='%.1f', rounds=found)
     used = best(found['stored'], 'backend_us')
     bench.row('session', used, form='%.1f')
@@ -333,8 +338,9 @@ def instant_part(bench):
     server, n = bench.simulator(256, 0), 20480 if bench.options.quick else 102400
     found = in_turns(bench, server, n, 256, 4096)
     rate = best(found['ours'])
-    bench.row('requests/s', rate, '>= 15000', rate >= 15000, best(found['floor']),
-              best(found['threads']), rate / best(found['floor']), '%.0f', rounds=found)
+    floor = best(found['floor'])
+    bench.row('requests/s', rate, '>= 15000 or 0.4 x', rate >= 15000 or rate / floor >= 0.4, floor,
+              best(found['threads']), rate / floor, '%.0f', rounds=found)
     bench.row('  CPU us/request: worker', best(found['ours'], 'cpu_us'), '', None,
               best(found['floor'], 'cpu_us'), best(found['threads'], 'cpu_us'),
               best(found['ours'], 'cpu_us') / best(found['floor'], 'cpu_us'), '%.1f')
