@@ -72,6 +72,7 @@ struct RstarTransfer
 	Size		size;
 	bool		too_large;
 	bool		no_memory;
+	int			sent;			/* times that curl began to send it */
 	int64		started;		/* us */
 	struct curl_slist request_id;	/* in front of the shared headers */
 	char		id_header[128];
@@ -96,6 +97,7 @@ static void release(RstarTransfer *transfer);
 static void report(RstarTransfer *transfer, CURLcode code, RstarHttpDone done);
 static RstarHttpResult classify(const RstarTransfer *transfer, CURLcode code, int status);
 static void start_over(RstarHttpDone done);
+static int	on_send(void *arg, char *remote_ip, char *local_ip, int remote_port, int local_port);
 static size_t on_data(char *data, size_t size, size_t nmemb, void *arg);
 static int	on_socket(CURL *easy, curl_socket_t socket, int what, void *arg, void *known);
 static int	on_timer(CURLM *m, long timeout_ms, void *arg);
@@ -230,6 +232,7 @@ rstar_http_start(const RstarHttpRequest *request)
 	transfer->body = request->body;
 	transfer->len = 0;
 	transfer->too_large = transfer->no_memory = false;
+	transfer->sent = 0;
 	transfer->error[0] = '\0';
 	transfer->started = now_us();
 	dlist_push_tail(&active, &transfer->link);
@@ -262,6 +265,8 @@ new_transfer(void)
 	curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, transfer->error);
 	curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_data);
 	curl_easy_setopt(easy, CURLOPT_WRITEDATA, transfer);
+	curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, on_send);
+	curl_easy_setopt(easy, CURLOPT_PREREQDATA, transfer);
 	curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
 	curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long) CURL_HTTP_VERSION_1_1);
 	curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
@@ -429,6 +434,7 @@ report(RstarTransfer *transfer, CURLcode code, RstarHttpDone done)
 	if (reply.result != RSTAR_HTTP_REPLY)
 		reply.error = transfer->too_large ? "reply is too large" :
 			transfer->no_memory ? "out of memory" :
+			transfer->sent > 1 ? "the server closed the connection without a reply" :
 			transfer->error[0] ? transfer->error : curl_easy_strerror(code);
 	done(&reply);
 }
@@ -442,18 +448,19 @@ classify(const RstarTransfer *transfer, CURLcode code, int status)
 		return RSTAR_HTTP_TOO_LARGE;
 	if (transfer->no_memory)
 		return RSTAR_HTTP_SETUP;
+	curl_easy_getinfo(transfer->easy, CURLINFO_PRETRANSFER_TIME_T, &sent_after);
 	switch (code)
 	{
 		case CURLE_OK:
 			return status > 0 ? RSTAR_HTTP_REPLY : RSTAR_HTTP_TRANSPORT;
 		case CURLE_OPERATION_TIMEDOUT:
 			/* Only what was sent can have been too slow to answer */
-			curl_easy_getinfo(transfer->easy, CURLINFO_PRETRANSFER_TIME_T, &sent_after);
 			return sent_after > 0 ? RSTAR_HTTP_TIMEOUT : RSTAR_HTTP_TRANSPORT;
-		case CURLE_OUT_OF_MEMORY:
+		case CURLE_OUT_OF_MEMORY:	/* also says: its header is too large */
+		case CURLE_UNSUPPORTED_PROTOCOL:	/* also says: that is not HTTP */
+			return sent_after > 0 ? RSTAR_HTTP_TRANSPORT : RSTAR_HTTP_SETUP;
 		case CURLE_SSL_CACERT_BADFILE:
 		case CURLE_URL_MALFORMAT:
-		case CURLE_UNSUPPORTED_PROTOCOL:
 			return RSTAR_HTTP_SETUP;
 		default:
 			return RSTAR_HTTP_TRANSPORT;
@@ -480,6 +487,19 @@ start_over(RstarHttpDone done)
 		ereport(ERROR,
 				(errcode(ERRCODE_OUT_OF_MEMORY),
 				 errmsg("could not set up HTTP again: out of memory")));
+}
+
+/*
+ * When a kept connection breaks before the first byte of the reply, curl sends
+ * the request again by itself, up to five times, with the same id and perhaps
+ * to a server that works on it.  Whether to try again is not its decision.
+ */
+static int
+on_send(void *arg, char *remote_ip, char *local_ip, int remote_port, int local_port)
+{
+	RstarTransfer *transfer = arg;
+
+	return transfer->sent++ == 0 ? CURL_PREREQFUNC_OK : CURL_PREREQFUNC_ABORT;
 }
 
 /* A short count aborts the exchange */

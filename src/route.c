@@ -55,6 +55,7 @@
 /* Grades of endpoints for a sample; the lowest is best */
 #define GRADE_SUSPECT 1			/* its last requests failed, just now */
 #define GRADE_LAST 2			/* this sample failed there last */
+#define GRADE_THIRD 4			/* this sample failed at two others */
 #define GRADE_UNUSABLE INT_MAX
 
 struct RstarRoute
@@ -71,7 +72,8 @@ struct RstarRoute
 static int	choose_marked(const RstarRoute *route, uint32_t mapping, bool all, int64_t now);
 static int	choose_best(const RstarRoute *route, const RstarAttempt *attempt, int64_t now);
 static int	grade(const RstarRoute *route, const RstarAttempt *attempt, int i, int64_t now);
-static uint64_t weight(const RstarEndpoint *endpoint, const RstarAttempt *attempt, int i);
+static bool tried_two(const RstarAttempt *attempt);
+static uint64_t weight(const RstarEndpoint *endpoint, const RstarAttempt *attempt);
 static bool is_free(const RstarEndpoint *endpoint, int64_t now);
 static bool has_room(const RstarEndpoint *endpoint);
 static bool all_marked(const RstarRoute *route, uint32_t mapping);
@@ -272,7 +274,9 @@ choose_best(const RstarRoute *route, const RstarAttempt *attempt, int64_t now)
 	{
 		int			g = grade(route, attempt, i, now);
 
-		if (g < best && has_room(&route->endpoints[i]))
+		/* for one of its two endpoints a sample waits, rather than go to a third */
+		if (g < best && (has_room(&route->endpoints[i]) ||
+						 (tried_two(attempt) && g < GRADE_THIRD)))
 			best = g;
 	}
 	if (best == GRADE_UNUSABLE)
@@ -288,7 +292,7 @@ choose_best(const RstarRoute *route, const RstarAttempt *attempt, int64_t now)
 			continue;
 		n++;
 		total += endpoint->in_flight;
-		w = weight(endpoint, attempt, i);
+		w = weight(endpoint, attempt);
 		if ((affine < 0 || w > heaviest) && (!failed || has_room(endpoint)))
 		{
 			affine = i;
@@ -322,19 +326,25 @@ grade(const RstarRoute *route, const RstarAttempt *attempt, int i, int64_t now)
 		g += GRADE_SUSPECT;
 	if (i == attempt->last_endpoint)
 		g += GRADE_LAST;
+	/* a third is better only than one of the two that seems to be down */
+	if (tried_two(attempt) && (attempt->tried >> i & 1) == 0)
+		g += GRADE_THIRD;
+	else if (tried_two(attempt) && attempt->transports > 0 && endpoint->failures > 1)
+		g += GRADE_THIRD + 1;
 	return g;
+}
+
+static bool
+tried_two(const RstarAttempt *attempt)
+{
+	return (attempt->tried & (attempt->tried - 1)) != 0;
 }
 
 /* Rendezvous hashing: the highest weight has the affinity */
 static uint64_t
-weight(const RstarEndpoint *endpoint, const RstarAttempt *attempt, int i)
+weight(const RstarEndpoint *endpoint, const RstarAttempt *attempt)
 {
-	uint64_t	w = mix(attempt->affinity ^ mix(endpoint->hash)) >> 1;
-	bool		two = (attempt->tried & (attempt->tried - 1)) != 0;
-
-	if (two && (attempt->tried >> i & 1) != 0)
-		w |= UINT64_C(1) << 63;
-	return w;
+	return mix(attempt->affinity ^ mix(endpoint->hash));
 }
 
 /* Whether it could be sent something now, but for marks */

@@ -520,6 +520,8 @@ sample_done(Sample *sample, const RstarHttpReply *reply)
 		return;
 	}
 	rstar_outcome_judge(reply, rstar_dispatch_keeps(sample->claim.request), &parsed, &verdict);
+	if (verdict.status == RSTAR_STATUS_UNAUTHORIZED)
+		rstar_target_forget_channel(target, sample->claim.mapping);
 	switch (rstar_route_finished(target->route, &sample->attempt, &verdict.outcome,
 								 rstar_send_clock()))
 	{
@@ -585,6 +587,8 @@ check_done(Sample *sample, const RstarHttpReply *reply)
 
 	rstar_outcome_judge(reply, false, &parsed, &verdict);
 	rstar_reply_free(&parsed);
+	if (verdict.status == RSTAR_STATUS_UNAUTHORIZED)
+		rstar_target_forget_channel(sample->target, sample->claim.mapping);
 	if (reply->result != RSTAR_HTTP_REPLY || reply->status != 200)
 	{
 		failed(sample, verdict.status, verdict.http_status, verdict.detail);

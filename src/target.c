@@ -253,6 +253,22 @@ rstar_target_leave_channel(RstarChannel *channel)
 	pfree(channel);
 }
 
+void
+rstar_target_forget_channel(RstarTarget *target, Oid mapping)
+{
+	dlist_mutable_iter iter;
+
+	dlist_foreach_modify(iter, &target->channels)
+	{
+		RstarChannel *channel = dlist_container(RstarChannel, link, iter.cur);
+
+		if (channel->mapping != mapping)
+			continue;
+		dlist_delete(&channel->link);
+		rstar_target_leave_channel(channel);
+	}
+}
+
 const char *
 rstar_target_endpoint(const RstarTarget *target, int endpoint)
 {

@@ -77,6 +77,9 @@ extern RstarTarget *rstar_target_load(Oid serverid, int *map, bool *changed);
 extern RstarChannel *rstar_target_channel(RstarTarget *target, Oid mapping);
 extern void rstar_target_leave_channel(RstarChannel *channel);
 
+/* The server refused the key: who comes next reads it again, from its file */
+extern void rstar_target_forget_channel(RstarTarget *target, Oid mapping);
+
 /* The URL of an endpoint, or NULL when there is none of this number */
 extern const char *rstar_target_endpoint(const RstarTarget *target, int endpoint);
 

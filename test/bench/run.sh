@@ -7,7 +7,7 @@
 # of the sources, and runs it in a private copy of the PostgreSQL installation,
 # against the simulator on this machine.  README.md says what each row means.
 #
-#   --quick       fewer pairs, one round: a minute instead of ten
+#   --quick       fewer pairs, one round: a minute or two instead of six to nine
 #   --plain       ORDER BY retro_star_score() alone, which prefetches by itself
 #   --json FILE   all figures, of each round
 #   --rounds N    of each measurement; the best counts

@@ -45,7 +45,8 @@ sub new_node
 }
 
 # Starts a simulator with these options; returns an object with url and the
-# methods of RetroTest::Simulator below.
+# methods of RetroTest::Simulator below.  With "--control-port 0" these work
+# also when the service is deaf, speaks TLS or listens on a Unix socket.
 sub start_simulator
 {
 	my (@options) = @_;
@@ -59,11 +60,12 @@ sub start_simulator
 		http => HTTP::Tiny->new(timeout => 60) }, 'RetroTest::Simulator';
 
 	wait_until('the simulator listens', sub { -s $port_file });
-	open(my $fh, '<', $port_file) or die "could not read $port_file: $!";
-	my $line = <$fh>;
-	close($fh);
-	($self->{port}) = $line =~ /^(\d+)/ or die "no port in \"$line\"";
-	$self->{url} = "http://127.0.0.1:$self->{port}";
+	my ($service, $control) = split(/\n/, slurp_file($port_file));
+	my %given = @options % 2 == 0 ? @options : ();
+	$self->{port} = $service;
+	$self->{url} = $given{'--unix'} ? "unix:$given{'--unix'}" :
+	  ($given{'--tls-cert'} ? 'https' : 'http') . "://127.0.0.1:$service";
+	$self->{control} = 'http://127.0.0.1:' . ($control || $service);
 	return $self;
 }
 
@@ -151,7 +153,7 @@ use Test::More;
 sub _call
 {
 	my ($self, $method, $path, $body) = @_;
-	my $answer = $self->{http}->request($method, "$self->{url}$path",
+	my $answer = $self->{http}->request($method, "$self->{control}$path",
 		defined $body ? { content => $body } : {});
 
 	return $answer;
