@@ -350,3 +350,15 @@ rstar_endpoint_jitter(uint64_t *random, int64_t shortest, int64_t longest, int r
 	*random ^= *random << 17;
 	return shortest + (int64_t) (*random % (uint64_t) (most - shortest + 1));
 }
+
+bool
+rstar_endpoint_has_room(const RstarEndpoint *endpoint)
+{
+	return endpoint->in_flight < rstar_endpoint_bound(endpoint);
+}
+
+bool
+rstar_endpoint_is_free(const RstarEndpoint *endpoint, int64_t now)
+{
+	return rstar_endpoint_up_at(endpoint) <= now && rstar_endpoint_has_room(endpoint);
+}

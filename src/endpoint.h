@@ -92,6 +92,13 @@ extern int64_t rstar_endpoint_up_at(const RstarEndpoint *endpoint);
 /* How many may be in flight now */
 extern int	rstar_endpoint_bound(const RstarEndpoint *endpoint);
 
+/*
+ * Whether it is below its bound; and whether it could be sent something now,
+ * but for marks.
+ */
+extern bool rstar_endpoint_has_room(const RstarEndpoint *endpoint);
+extern bool rstar_endpoint_is_free(const RstarEndpoint *endpoint, int64_t now);
+
 /* The mark of this mapping, or NULL */
 extern RstarMark *rstar_endpoint_find_mark(const RstarEndpoint *endpoint,
 										   uint32_t mapping);

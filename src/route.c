@@ -74,8 +74,6 @@ static int	choose_best(const RstarRoute *route, const RstarAttempt *attempt, int
 static int	grade(const RstarRoute *route, const RstarAttempt *attempt, int i, int64_t now);
 static bool tried_two(const RstarAttempt *attempt);
 static uint64_t weight(const RstarEndpoint *endpoint, const RstarAttempt *attempt);
-static bool is_free(const RstarEndpoint *endpoint, int64_t now);
-static bool has_room(const RstarEndpoint *endpoint);
 static bool all_marked(const RstarRoute *route, uint32_t mapping);
 static bool is_other(const RstarRoute *route, const RstarAttempt *attempt, int64_t now);
 static bool is_idle(const RstarRoute *route, int64_t now);
@@ -189,7 +187,7 @@ rstar_route_capacity(const RstarRoute *route, uint32_t mapping, int64_t now)
 	{
 		const RstarEndpoint *endpoint = &route->endpoints[i];
 
-		if (is_free(endpoint, now) &&
+		if (rstar_endpoint_is_free(endpoint, now) &&
 			(all || rstar_endpoint_find_mark(endpoint, mapping) == NULL))
 			capacity += rstar_endpoint_bound(endpoint) - endpoint->in_flight;
 	}
@@ -223,7 +221,7 @@ rstar_route_choose(RstarRoute *route, const RstarAttempt *attempt, int64_t now, 
 		if (mark != NULL && !all && mark->retest_at > at)
 			at = mark->retest_at;
 		/* at its limit: when something finishes, not at a time */
-		if (at > now && at < *wake && has_room(endpoint))
+		if (at > now && at < *wake && rstar_endpoint_has_room(endpoint))
 			*wake = at;
 	}
 	return -1;
@@ -244,7 +242,7 @@ choose_marked(const RstarRoute *route, uint32_t mapping, bool all, int64_t now)
 		const RstarMark *mark = rstar_endpoint_find_mark(&route->endpoints[i], mapping);
 
 		if (mark != NULL && (all || mark->retest_at <= now) &&
-			mark->failed_at < oldest && is_free(&route->endpoints[i], now))
+			mark->failed_at < oldest && rstar_endpoint_is_free(&route->endpoints[i], now))
 		{
 			oldest = mark->failed_at;
 			chosen = i;
@@ -275,7 +273,7 @@ choose_best(const RstarRoute *route, const RstarAttempt *attempt, int64_t now)
 		int			g = grade(route, attempt, i, now);
 
 		/* for one of its two endpoints a sample waits, rather than go to a third */
-		if (g < best && (has_room(&route->endpoints[i]) ||
+		if (g < best && (rstar_endpoint_has_room(&route->endpoints[i]) ||
 						 (tried_two(attempt) && g < GRADE_THIRD)))
 			best = g;
 	}
@@ -293,12 +291,12 @@ choose_best(const RstarRoute *route, const RstarAttempt *attempt, int64_t now)
 		n++;
 		total += endpoint->in_flight;
 		w = weight(endpoint, attempt);
-		if ((affine < 0 || w > heaviest) && (!failed || has_room(endpoint)))
+		if ((affine < 0 || w > heaviest) && (!failed || rstar_endpoint_has_room(endpoint)))
 		{
 			affine = i;
 			heaviest = w;
 		}
-		if (has_room(endpoint) &&
+		if (rstar_endpoint_has_room(endpoint) &&
 			(other == NULL || (int64_t) endpoint->in_flight * rstar_endpoint_bound(other) <
 			 (int64_t) other->in_flight * rstar_endpoint_bound(endpoint)))
 			least = i;
@@ -306,7 +304,7 @@ choose_best(const RstarRoute *route, const RstarAttempt *attempt, int64_t now)
 	if (failed)
 		return affine;
 	/* within 1.25 times the mean, plus 4 */
-	if (has_room(&route->endpoints[affine]) &&
+	if (rstar_endpoint_has_room(&route->endpoints[affine]) &&
 		(int64_t) 4 * n * route->endpoints[affine].in_flight <=
 		(int64_t) 5 * total + (int64_t) 16 * n)
 		return affine;
@@ -347,19 +345,6 @@ weight(const RstarEndpoint *endpoint, const RstarAttempt *attempt)
 	return mix(attempt->affinity ^ mix(endpoint->hash));
 }
 
-/* Whether it could be sent something now, but for marks */
-static bool
-is_free(const RstarEndpoint *endpoint, int64_t now)
-{
-	return rstar_endpoint_up_at(endpoint) <= now && has_room(endpoint);
-}
-
-static bool
-has_room(const RstarEndpoint *endpoint)
-{
-	return endpoint->in_flight < rstar_endpoint_bound(endpoint);
-}
-
 static bool
 all_marked(const RstarRoute *route, uint32_t mapping)
 {
@@ -377,7 +362,7 @@ is_other(const RstarRoute *route, const RstarAttempt *attempt, int64_t now)
 {
 	for (int i = 0; i < route->n; i++)
 	{
-		if (grade(route, attempt, i, now) == 0 && has_room(&route->endpoints[i]))
+		if (grade(route, attempt, i, now) == 0 && rstar_endpoint_has_room(&route->endpoints[i]))
 			return true;
 	}
 	return false;
