@@ -254,13 +254,15 @@ rstar_memo_wait(RstarStatement *statement, RstarMemoEntry *entry, TimestampTz de
 	INSTR_TIME_SET_CURRENT(start);
 	while (entry->state == RSTAR_MEMO_PENDING)
 	{
-		long		timeout = rstar_launch_ensure();
+		long		timeout = -1;
 
 		if (!shorten(&timeout, deadline))
 		{
 			give_up(statement, entry);
 			break;
 		}
+		timeout = rstar_launch_ensure();
+		(void) shorten(&timeout, deadline);
 		rstar_queue_wait(entry->waiter, NULL, timeout);
 		drain();
 	}
@@ -294,7 +296,7 @@ shorten(long *timeout, TimestampTz deadline)
 		return true;
 	left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline);
 	if (*timeout < 0 || left < *timeout)
-		*timeout = left;
+		*timeout = Max(left, 0);
 	return left > 0;
 }
 

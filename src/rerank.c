@@ -89,6 +89,7 @@ static bool begin_round(RstarSet *set);
 static bool round_ended(const RstarSet *set);
 static void end_round(RstarSet *set);
 static void take(RstarSet *set, SetDoc *doc);
+static void fail(RstarSet *set, const RstarResult *failure);
 static int	samples_of(const RstarTally *tally);
 static void feed(RstarSet *set, int i, int limit);
 static void advance_others(const RstarSet *set);
@@ -211,7 +212,9 @@ rstar_rerank_add(RstarSet *set, Datum text, bool isnull, bool copy)
 	doc->isnull = isnull || set->args[RSTAR_ARG_QUERY].isnull;
 	doc->first = set->ndocs;
 	set->ndocs++;
-	if (!doc->isnull)
+	if (past_deadline(set))
+		doc->failed = true;
+	else if (!doc->isnull)
 	{
 		MemoryContext scratch = AllocSetContextCreate(set->context, "retrostar document",
 													  ALLOCSET_DEFAULT_SIZES);
@@ -228,7 +231,7 @@ rstar_rerank_add(RstarSet *set, Datum text, bool isnull, bool copy)
 		if (!found)
 			entry->doc = doc->first;
 		doc->first = entry->doc;
-		if (!found && first_target(set, doc->first) > 0 && !past_deadline(set))
+		if (!found && first_target(set, doc->first) > 0)
 			ask(set, doc, first_target(set, doc->first));
 		MemoryContextSwitchTo(set->context);
 		MemoryContextDelete(scratch);
@@ -404,21 +407,28 @@ take(RstarSet *set, SetDoc *doc)
 		doc->tally = entry->tally;
 	else
 	{
-		const char *server = rstar_pair_resolve(set->statement, set->args)->server.name;
-
 		doc->failed = true;
 		if (entry->failure->status == RSTAR_STATUS_DEADLINE)
 		{
 			set->late = true;
 			doc->tally = entry->failure->tally;
 		}
-		else if (rstar_on_error == RSTAR_ON_ERROR_ERROR)
-			rstar_failure_raise(entry->failure, server);
 		else
-			rstar_statement_failed(set->statement, rstar_failure_message(entry->failure, server));
+			fail(set, entry->failure);
 		pfree(entry->failure);
 	}
 	pfree(entry);
+}
+
+/* By retrostar.on_error */
+static void
+fail(RstarSet *set, const RstarResult *failure)
+{
+	const char *server = rstar_pair_resolve(set->statement, set->args)->server.name;
+
+	if (rstar_on_error == RSTAR_ON_ERROR_ERROR)
+		rstar_failure_raise(failure, server);
+	rstar_statement_failed(set->statement, rstar_failure_message(failure, server));
 }
 
 static int

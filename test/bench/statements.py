@@ -1,0 +1,128 @@
+"""Parts of bench.py: whole statements, with the prefetch node and in sets."""
+import time
+
+DELAY = 0.020           # of the simulator for the shapes, in seconds
+ROWS = 200
+WINDOW = 64
+SCORE = "retro_star_score(%(q)s, body, server => '%(server)s')"
+
+# name, pairs of the statement, statement; S is a score of the row's body for the query of this run,
+# C and R are two more queries.  All of them are concurrent by customscan.md, section 3.
+SHAPES = (
+    ('order by', ROWS, 'SELECT id FROM d ORDER BY S DESC NULLS LAST LIMIT 10'),
+    ('two scores a row', 2 * ROWS, 'SELECT id FROM d ORDER BY S + C DESC LIMIT 10'),
+    ('subquery of 100, then rerank', 100,
+     'SELECT id FROM (SELECT * FROM d ORDER BY id LIMIT 100) x ORDER BY S DESC'),
+    ('where', ROWS // 2, "SELECT id FROM d WHERE lang = 'en' AND S > 60"),
+    ('where and target list', ROWS, 'SELECT id, S FROM d WHERE S >= 0'),
+    ('two conditions in turn', 2 * ROWS, 'SELECT id FROM d WHERE S >= 0 AND C >= 0'),
+    ('case', ROWS // 2, "SELECT CASE WHEN lang = 'en' THEN S END FROM d"),
+    ('nested loop', ROWS, 'SELECT d.id FROM d, one WHERE d.k = one.k ORDER BY S'),
+    ('left join', ROWS, 'SELECT d.id FROM d LEFT JOIN one USING (k) WHERE S >= 0'),
+    ('aggregate', ROWS, 'SELECT max(S) FROM d'),
+    ('group by', ROWS, 'SELECT lang, avg(S) FROM d GROUP BY lang'),
+    ('score of a group', 20, "SELECT retro_star_score(%(q)s, string_agg(body, ' '), server => '%(server)s') "
+     'FROM d GROUP BY id %% 20'),
+    ('window function', ROWS, 'SELECT rank() OVER (ORDER BY S) FROM d'),
+    ('distinct', ROWS, 'SELECT DISTINCT S FROM d'),
+    ('with', ROWS, 'WITH s AS MATERIALIZED (SELECT id, S AS s FROM d) SELECT id FROM s ORDER BY s'),
+    ('union all', ROWS, "SELECT S FROM d WHERE lang = 'en' UNION ALL SELECT S FROM d WHERE lang = 'de'"),
+    ('partitions', ROWS, 'SELECT id FROM parted ORDER BY S DESC LIMIT 10'),
+    ('create table as', ROWS, 'CREATE TEMP TABLE made AS SELECT id, S AS s FROM d; DROP TABLE made'),
+    ('update', ROWS, 'BEGIN; UPDATE d SET s = S; ROLLBACK'),
+    ('insert', ROWS, 'BEGIN; INSERT INTO d (id, body, s) SELECT id, body, S FROM d; ROLLBACK'),
+    ('cursor', ROWS, 'BEGIN; DECLARE c CURSOR FOR SELECT id, S FROM d; FETCH ALL FROM c; ROLLBACK'),
+    ('generic plan', ROWS, "SET plan_cache_mode = force_generic_plan; PREPARE p(text) AS "
+     "SELECT id FROM d ORDER BY retro_star_score($1, body, server => '%(server)s'); "
+     'EXECUTE p(%(q)s); DEALLOCATE p; RESET plan_cache_mode'),
+)
+
+
+def shapes_part(bench):
+    """On and off in turns; each row's ideal is its pairs in windows, one after another."""
+    bench.section('Shapes of statements, %d ms a call, window %d: milliseconds on, off' % (DELAY * 1000, WINDOW))
+    server = bench.simulator(256, int(DELAY * 1000))
+    bench.main.query(
+        "CREATE TABLE d AS SELECT id, id %% 1 AS k, CASE WHEN id %% 2 = 0 THEN 'en' ELSE 'de' END AS lang, "
+        "NULL::float8 AS s, left(body, 500) AS body FROM docs WHERE id < %d; ANALYZE d; "
+        'CREATE TABLE one AS SELECT 0 AS k; '
+        'CREATE TABLE parted (LIKE d) PARTITION BY HASH (id)' % ROWS)
+    for i in range(4):
+        bench.main.query('CREATE TABLE parted%d PARTITION OF parted FOR VALUES WITH (MODULUS 4, REMAINDER %d)' % (i, i))
+    bench.main.query('INSERT INTO parted SELECT * FROM d; ANALYZE parted; SET retrostar.prefetch_window = %d' % WINDOW)
+    worst = 0
+    for name, pairs, statement in SHAPES:
+        on = min(shape(bench, server, statement, 'on') for _ in range(bench.rounds))
+        off = shape(bench, server, statement, 'off') if not bench.options.quick else None
+        ideal = -(-pairs // WINDOW) * DELAY
+        limit = 1.15 * ideal + 0.05
+        worst = max(worst, on / limit)
+        bench.row(name, on * 1000, '<= %d ms' % (limit * 1000), on <= limit, off and off * 1000,
+                  ratio=on / ideal, form='%.0f')
+    bench.main.query('RESET retrostar.prefetch_window')
+
+
+def shape(bench, server, statement, prefetch):
+    names = {}
+    for mark in 'SC':
+        names[mark] = SCORE % {'q': "'%s'" % bench.fresh_query(), 'server': server}
+    query = "'%s'" % bench.fresh_query()
+    sql = statement.replace('%(q)s', query).replace('%(server)s', server).replace('%%', '%')
+    for mark, score in names.items():
+        sql = ''.join(score if word == mark else word for word in split(sql))
+    bench.worker()
+    bench.main.query('SET retrostar.prefetch = %s' % prefetch)
+    began = time.monotonic()
+    bench.main.query(sql)
+    seconds = time.monotonic() - began
+    bench.main.query('RESET retrostar.prefetch')
+    return seconds
+
+
+def split(sql):
+    """Words and what lies between them."""
+    word = ''
+    for char in sql:
+        if char.isalnum() or char in '_\'':
+            word += char
+            continue
+        yield word
+        yield char
+        word = ''
+    yield word
+
+
+def sets_part(bench):
+    bench.section('One statement, 256 x 200 ms')
+    server = bench.simulator(256, 200)
+    bench.worker()
+    bench.main.query("SET retrostar.server = '%s'" % server)
+
+    n = 1024
+    rates = []
+    for _ in range(bench.rounds):
+        seconds = timed(bench, "SELECT id FROM docs WHERE id < %d ORDER BY retro_star_score('%s', body) "
+                        'DESC NULLS LAST LIMIT 10' % (n, bench.fresh_query()))
+        rates.append(n / 1280 / seconds)
+    bench.row('ORDER BY over 1024 pairs, of ideal', max(rates), '>= 0.85', max(rates) >= 0.85)
+
+    rates = []
+    for _ in range(bench.rounds):
+        seconds = timed(bench, "SELECT sum(array_length(best, 1)) FROM (SELECT q, retro_star_rerank_agg(q, id, body) "
+                        "AS best FROM docs, (SELECT '%s ' || i AS q FROM generate_series(1, 50) i) v "
+                        'WHERE id < 100 GROUP BY q) x' % bench.fresh_query())
+        rates.append(5000 / 1280 / seconds)
+    bench.row('50 queries x 100 documents, of ideal', max(rates), '>= 0.95', max(rates) >= 0.95)
+
+    late = min(timed(bench, "SELECT count(score) FROM retro_star_rerank('%s', (SELECT array_agg(id) FROM docs), "
+                     "(SELECT array_agg(body) FROM docs), deadline => '2 s')" % bench.fresh_query()) - 2
+               for _ in range(bench.rounds))
+    bench.row('deadline of 2 s: ms late', late * 1000, '<= 100', late <= 0.1, form='%.0f')
+    bench.main.query('RESET retrostar.server')
+    bench.wait_idle()
+
+
+def timed(bench, sql):
+    began = time.monotonic()
+    bench.main.query(sql)
+    return time.monotonic() - began

@@ -1,0 +1,264 @@
+# How it is sent: TLS, Unix sockets, no proxies, connections that are used
+# again, and few descriptors.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib $FindBin::RealBin;
+use IPC::Run ();
+use JSON::PP;
+use PostgreSQL::Test::Utils;
+use RetroTest;
+use Test::More;
+
+my $true = JSON::PP::true;
+my $false = JSON::PP::false;
+my $dir = PostgreSQL::Test::Utils::tempdir_short();
+my $documents = 0;
+my $node;
+
+sub new_document
+{
+	return 'document ' . ++$documents;
+}
+
+# Score, or the error
+sub ask
+{
+	my ($server, $doc) = @_;
+	my ($ret, $out, $err) = $node->psql('postgres', "SELECT retro_star_score('query', '$doc', server => '$server')",
+		extra_params => [ '-v', 'VERBOSITY=verbose' ]);
+
+	return $ret == 0 ? $out : $err;
+}
+
+# Scores documents in so many sessions at once; the number of scores
+sub ask_many
+{
+	my ($server, $sessions, $each) = @_;
+	my @sessions;
+
+	for my $i (1 .. $sessions)
+	{
+		my $sql = join(' ', map { "SELECT retro_star_score('query', '" . new_document() . "', server => '$server');" } 1 .. $each);
+		push @sessions, ask_background($node, 'postgres', $sql);
+	}
+	return scalar(() = join("\n", map { scalar finish_background($_) } @sessions) =~ /^\d+$/mg);
+}
+
+# Every request came once: none was sent again behind our back
+sub is_sent_once
+{
+	my ($sim, $n, $name) = @_;
+	my %ids = map { $_->{headers}{'x-request-id'} => 1 } @{ $sim->log(100_000) };
+
+	is($sim->stats->{chat}, $n, "$name: as many requests as documents");
+	is(keys %ids, $n, 'each with an id of its own');
+	is($sim->stats->{duplicates}, 0, 'none twice');
+	return;
+}
+
+# Proxies in the environment are not for us: this one leads nowhere.  The
+# simulator is started first, since the test itself would use it.
+my $sim = start_simulator('--control-port', '0', '--log', '100000');
+{
+	local @ENV{qw(http_proxy HTTP_PROXY https_proxy HTTPS_PROXY all_proxy ALL_PROXY)} = ('http://127.0.0.1:9') x 6;
+
+	$node = new_node('transport', conf => "retrostar.worker_idle_timeout = '600s'\n");
+}
+create_server($node, 'postgres', 'plain', $sim, unavailable_timeout => '20s');
+like(ask('plain', new_document()), qr/^\d+$/, 'no proxy is used');
+
+#
+# Connections
+#
+is(ask_many('plain', 1, 50), 50, 'one after another');
+is_sent_once($sim, 51, 'on kept connections');
+cmp_ok($sim->stats->{reused}, '>=', 40, 'which are used again');
+cmp_ok($sim->stats->{connections_total}, '<=', 11, 'instead of new ones');
+
+for my $setting ([ 'close_after', 3 ], [ 'close_after', 1 ], [ 'idle_close_ms', 1 ])
+{
+	my ($name, $value) = @$setting;
+
+	$sim->reset;
+	$sim->control({ $name => $value });
+	is(ask_many('plain', 8, 20), 160, "a server with $name = $value: all are scored");
+	is_sent_once($sim, 160, 'on connections that it closes');
+	cmp_ok($sim->stats->{connections_total}, '>=', 8, 'one after another');
+}
+$sim->reset;
+
+# A connection that breaks is not tried again unseen: the next attempt has an id
+# of its own, or the server might refuse it as one that it works on.
+for my $failure ('close', 'reset', 'close,delay=1')
+{
+	my $doc = new_document();
+
+	$sim->reset;
+	like(ask('plain', new_document()), qr/^\d+$/, 'a connection is open');
+	like(ask('plain', "$doc [[sim:$failure,times=2]]"), qr/^\d+$/, "it breaks ($failure)");
+	is(keys %{ { map { $_->{headers}{'x-request-id'} => 1 } @{ $sim->log } } }, 4, 'three attempts, three ids');
+	is($sim->stats->{chat}, 4, 'and no more');
+}
+
+# Servers close connections that are idle for 5 s.  We do not use them any more
+# some time before that, which another simulator tells us the passing of.
+$sim->reset;
+my $clock = start_simulator('--idle-close-ms', '4500', '--control-port', '0');
+create_server($node, 'postgres', 'clock', $clock);
+ask('plain', new_document());
+ask('clock', new_document());
+$clock->wait_for('idle_closed', 1);
+ask('plain', new_document());
+my @log = @{ $sim->log };
+is(scalar(@log), 2, 'two requests');
+isnt($log[0]{connection}, $log[1]{connection}, 'not on a connection that was idle for long');
+
+# What is in flight when a connection closes is not lost.
+$sim->reset;
+$sim->control({ hold => $true });
+my $waiting = ask_background($node, 'postgres', q(SELECT retro_star_score('query', 'waits', server => 'plain')));
+$sim->wait_for('running', 1);
+$sim->control({ idle_close_ms => 1 });
+is(ask_many('clock', 1, 5), 5, 'other servers answer meanwhile');
+$sim->control({ hold => $false });
+like(scalar finish_background($waiting), qr/^\d+$/, 'a long request is not idle');
+$sim->reset;
+
+#
+# Unix sockets
+#
+my $unix = start_simulator('--unix', "$dir/sim.sock", '--control-port', '0');
+create_server($node, 'postgres', 'unix', $unix);
+is(ask_many('unix', 2, 20), 40, 'Unix socket');
+is_sent_once($unix, 40, 'Unix socket');
+cmp_ok($unix->stats->{reused}, '>=', 30, 'used again');
+is($unix->log->[0]{peer}, 'unix', 'it is one');
+is($unix->log->[0]{headers}{host}, 'localhost', 'and its host is this one');
+$unix->stop;
+create_server($node, 'postgres', 'no_socket', $unix, unavailable_timeout => '300ms');
+like(ask('no_socket', new_document()), qr/08006: .*could not reach server "no_socket"/, 'no such socket');
+
+#
+# TLS
+#
+SKIP:
+{
+	skip 'there is no program openssl', 1 if !IPC::Run::run([ 'openssl', 'version' ], '>', \my $version, '2>', '/dev/null');
+
+	make_authority('ca');
+	make_authority('other_ca');
+	make_certificate('good', 'ca', 'IP:127.0.0.1', 2);
+	make_certificate('elsewhere', 'ca', 'DNS:elsewhere.invalid', 2);
+	make_certificate('expired', 'ca', 'IP:127.0.0.1', -1);
+
+	my $tls = tls_simulator('good');
+	create_server($node, 'postgres', 'tls', $tls, ca_file => "$dir/ca.pem");
+	is(ask_many('tls', 4, 5), 20, 'a certificate that is good');
+	is_sent_once($tls, 20, 'TLS');
+	cmp_ok($tls->stats->{reused}, '>=', 10, 'used again');
+
+	# With another authority, or none, these connections are not used.
+	refused('wrong_ca', $tls, qr/certificate/i, ca_file => "$dir/other_ca.pem");
+	refused('no_ca', $tls, qr/certificate/i);
+	refused('wrong_host', tls_simulator('elsewhere'), qr/subject name|certificate/i, ca_file => "$dir/ca.pem");
+	refused('expired', tls_simulator('expired'), qr/certificate has expired|certificate/i, ca_file => "$dir/ca.pem");
+	refused('no_tls', $sim->{url} =~ s/http/https/r, qr/SSL|TLS/i, ca_file => "$dir/ca.pem");
+	refused('missing_ca', $tls, qr/nosuch\.pem/, ca_file => "$dir/nosuch.pem", sqlstate => 'HV00N');
+	like(ask('tls', new_document()), qr/^\d+$/, 'the good one still works');
+	is($sim->stats->{chat}, 0, 'without TLS nothing is sent either');
+
+	# check says the same
+	like($node->safe_psql('postgres', q(SELECT detail FROM retrostar.check('wrong_ca') WHERE NOT ok)), qr/certificate/i,
+		'retrostar.check');
+	is($node->safe_psql('postgres', q(SELECT bool_and(ok) FROM retrostar.check('tls'))), 't', 'and of the good one');
+}
+
+sub openssl
+{
+	my $log = '';
+
+	IPC::Run::run([ 'openssl', @_ ], '<', \undef, '>&', \$log) or die "openssl @_: $log";
+	return;
+}
+
+sub make_authority
+{
+	my ($name) = @_;
+
+	openssl(qw(req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj), "/CN=$name",
+		'-keyout', "$dir/$name.key", '-out', "$dir/$name.pem");
+	return;
+}
+
+sub make_certificate
+{
+	my ($name, $authority, $alternative, $days) = @_;
+
+	append_to_file("$dir/$name.ext", "subjectAltName=$alternative\n");
+	openssl(qw(req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj), "/CN=$name",
+		'-keyout', "$dir/$name.key", '-out', "$dir/$name.csr");
+	openssl(qw(x509 -req -CAcreateserial -in), "$dir/$name.csr", '-CA', "$dir/$authority.pem", '-CAkey',
+		"$dir/$authority.key", '-extfile', "$dir/$name.ext", '-days', $days, '-out', "$dir/$name.pem");
+	return;
+}
+
+sub tls_simulator
+{
+	my ($name) = @_;
+
+	return start_simulator('--model', 'm', '--tls-cert', "$dir/$name.pem", '--tls-key', "$dir/$name.key", '--control-port', '0');
+}
+
+# Not talked to, with words that say why
+sub refused
+{
+	my ($name, $target, $why, %options) = @_;
+	my $sqlstate = delete $options{sqlstate} // '08006';
+	my $before = ref $target ? $target->stats->{chat} : 0;
+
+	create_server($node, 'postgres', $name, $target, unavailable_timeout => '300ms', %options);
+	my $error = ask($name, new_document());
+	like($error, qr/$sqlstate: .*server "$name"/, "$name: refused");
+	like($error, qr/DETAIL: .*$why/, 'with the reason');
+	is($target->stats->{chat}, $before, 'nothing is sent') if ref $target;
+	return;
+}
+
+#
+# Few descriptors: fewer in flight, and all goes well.
+#
+SKIP:
+{
+	skip 'there is no program prlimit', 1 if !IPC::Run::run([ 'prlimit', '--version' ], '>', \my $version, '2>', '/dev/null');
+
+	my $many = start_simulator('--hold', '--control-port', '0');
+	my $pid = (split(/\n/, slurp_file($node->data_dir . '/postmaster.pid')))[0];
+
+	$node->safe_psql('postgres', q(ALTER SYSTEM SET retrostar.worker_idle_timeout = '100ms'));
+	$node->reload;
+	wait_until('the worker has gone', sub { queue($node, 'worker_pid IS NULL') eq 't' });
+	IPC::Run::run([ 'prlimit', '--pid', $pid, '--nofile=160:160' ]) or die 'prlimit failed';
+	$node->safe_psql('postgres', q(ALTER SYSTEM SET retrostar.worker_idle_timeout = '600s'));
+	$node->reload;
+	create_server($node, 'postgres', 'many', $many, max_in_flight => 200);
+	$node->safe_psql('postgres', q(SELECT retro_star_prefetch('query', 'many ' || i, server => 'many') FROM generate_series(1, 100) i));
+	$many->wait_for('running', 16);
+	$many->control({ hold => $false });
+	wait_idle($node);
+	is($many->stats->{completed}, 100, 'all are answered');
+	cmp_ok($many->stats->{peak_running}, '<=', 100, 'with few in flight');
+	is($many->stats->{peak_connections}, 16, 'and few connections');
+	is($node->safe_psql('postgres', q(SELECT count(retro_star_score('query', 'many ' || i, server => 'many')) FROM generate_series(1, 100) i)),
+		100, 'and known');
+	unlike(slurp_file($node->logfile), qr/Too many open files/, 'no descriptor was missing');
+}
+
+wait_idle($node);
+is($node->safe_psql('postgres', q(SELECT asked = answered + failed + cancelled AND pairs = 0
+	AND waiters = 0 AND text_bytes = 0 AND lost = 0 FROM retrostar.stat_queue)), 't', 'counters balance');
+unlike(slurp_file($node->logfile), qr/TRAP|PANIC|was terminated|"retrostar worker" \(PID \d+\) exited|leaked/, 'nothing crashed');
+
+done_testing();
