@@ -303,6 +303,7 @@ set_up(RstarTransfer *transfer, const RstarHttpRequest *request)
 		curl_easy_setopt(easy, CURLOPT_CAPATH,
 						 request->ca_file ? NULL : default_capath) == CURLE_OK;
 	curl_easy_setopt(easy, CURLOPT_HTTPHEADER, headers);
+	curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, request->fresh ? 1L : 0L);
 	curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long) request->timeout);
 	curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long) request->connect_timeout);
 	if (request->body != NULL)

@@ -29,6 +29,7 @@ typedef struct RstarHttpRequest
 	const char *ca_file;		/* path or NULL for the system's; copied */
 	const RstarHttpHeaders *headers;	/* must live until the end */
 	const char *request_id;		/* for X-Request-Id, or NULL; copied */
+	bool		fresh;			/* not on a connection that was kept: one broke */
 	char	   *body;			/* malloc'd, taken over; NULL: GET */
 	Size		body_len;
 	int			timeout;		/* ms, from now to the whole reply */

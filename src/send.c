@@ -389,6 +389,8 @@ start(Sample *sample, int endpoint)
 	request.ca_file = target->config->ca_file;
 	request.headers = channel->headers;
 	request.request_id = request_id;
+	/* the server may have closed others that we kept, too */
+	request.fresh = sample->attempt.transports > 0;
 	request.timeout = target->config->timeout;
 	request.connect_timeout = target->config->connect_timeout;
 	request.owner = sample;
