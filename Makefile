@@ -23,3 +23,8 @@ SHLIB_LINK = -lcurl -ljson-c
 
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
+
+# Figures, as ratios against floors measured in the same run
+.PHONY: bench
+bench:
+	test/bench/run.sh $(BENCH_OPTIONS)
