@@ -54,6 +54,7 @@ rstar_dispatch_claim(RstarClaim *claims, int max, RstarAdmit admit)
 	LWLockAcquire(rstar_shared->lock, LW_EXCLUSIVE);
 	db = my_database();
 	db->work_added = false;
+	db->worker_sleeping = false;
 	while (n < max && !db->paused && idle < db->nactive)
 	{
 		RstarOwner *owner = dlist_head_element(RstarOwner, active, &db->active);
@@ -281,7 +282,7 @@ rstar_dispatch_turn_done(void)
 	if (rstar_shared->nspace_waiters == 0)
 		return;
 	LWLockAcquire(rstar_shared->lock, LW_EXCLUSIVE);
-	rstar_shmem_wake_space();
+	rstar_shmem_wake_space(false);
 	LWLockRelease(rstar_shared->lock);
 }
 
@@ -390,7 +391,7 @@ rstar_dispatch_cannot_store(bool cannot)
 	{
 		/* What cannot be stored may be evicted by who waits for room */
 		rstar_shared->freed++;
-		rstar_shmem_wake_space();
+		rstar_shmem_wake_space(true);
 	}
 	LWLockRelease(rstar_shared->lock);
 }
@@ -474,7 +475,7 @@ rstar_dispatch_leave(bool lost)
 	/* On a standby it is the end of the database that ends a worker */
 	if (lost && RecoveryInProgress())
 		rstar_shmem_purge(db->dboid);
-	rstar_shmem_wake_space();
+	rstar_shmem_wake_space(true);
 	LWLockRelease(rstar_shared->lock);
 	ConditionVariableBroadcast(&rstar_shared->worker_left);
 }

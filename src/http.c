@@ -85,6 +85,7 @@ static int64 timer_at = -1;		/* us; -1: none */
 static dlist_head active = DLIST_STATIC_INIT(active);
 static dlist_head idle = DLIST_STATIC_INIT(idle);
 static int	nactive = 0;
+static bool started = false;	/* something, since curl was last called */
 static sigset_t all_signals;
 static char *default_cainfo = NULL;
 static char *default_capath = NULL;
@@ -243,6 +244,7 @@ rstar_http_start(const RstarHttpRequest *request)
 		release(transfer);
 		return NULL;
 	}
+	started = true;
 	return transfer;
 }
 
@@ -412,6 +414,24 @@ rstar_http_poll(RstarHttpDone done)
 	}
 	if (code != CURLM_OK)
 		start_over(done);
+}
+
+void
+rstar_http_flush(void)
+{
+	sigset_t	old_mask;
+	int			running;
+
+	if (!started)
+		return;
+	started = false;
+	sigprocmask(SIG_SETMASK, &all_signals, &old_mask);
+	timer_at = -1;
+	/* What ended at once, and an error, are for the next poll, without delay */
+	if (curl_multi_socket_action(multi, CURL_SOCKET_TIMEOUT, 0, &running) != CURLM_OK ||
+		running < nactive)
+		timer_at = now_us();
+	sigprocmask(SIG_SETMASK, &old_mask, NULL);
 }
 
 static void

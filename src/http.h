@@ -87,6 +87,12 @@ extern long rstar_http_timeout(void);
  */
 extern void rstar_http_poll(RstarHttpDone done);
 
+/*
+ * Puts what was started since the last poll on the wire, so that the caller
+ * need not poll again before it sleeps.
+ */
+extern void rstar_http_flush(void);
+
 /* Exchanges under way */
 extern int	rstar_http_active(void);
 

@@ -28,10 +28,6 @@
 #include "details.h"
 #include "shmem.h"
 
-/* A session's share of the queue: a quarter of the places, half of the text */
-#define PLACE_SHARE 4
-#define TEXT_SHARE 2
-
 static RstarSubmitted copy_text(const RstarSpec *spec, dsa_pointer *body);
 static void reserve_text(int len);
 static RstarSubmitted look_up(RstarSpec *spec, uint32 cookie, RstarWaiter **waiter,
@@ -106,7 +102,7 @@ rstar_queue_submit(RstarSpec *spec, uint32 cookie, RstarWaiter **waiter, RstarRe
 static RstarSubmitted
 copy_text(const RstarSpec *spec, dsa_pointer *body)
 {
-	int64		share = rstar_shared->area_size / TEXT_SHARE;
+	int64		share = RSTAR_SHARE_OF_TEXT;
 	bool		full;
 	bool		alone;
 
@@ -223,7 +219,7 @@ add_request(RstarSpec *spec, uint32 cookie, dsa_pointer body, RstarWaiter **wait
 	RstarRequest *request;
 	RstarDatabase *db;
 
-	if (me->nrequests >= rstar_shared->nrequests / PLACE_SHARE ||
+	if (me->nrequests >= RSTAR_SHARE_OF_PLACES ||
 		rstar_shared->free_waiters_count == 0 ||
 		(rstar_shared->free_requests_count == 0 && !rstar_shmem_evict()) ||
 		(db = rstar_shmem_database(MyDatabaseId, true)) == NULL)
@@ -375,7 +371,7 @@ rstar_queue_wait(RstarWaiter *waiter, const RstarSpec *full, long timeout)
 
 	LWLockAcquire(rstar_shared->lock, LW_EXCLUSIVE);
 	sleeps = waiter ? !waiter->ready : dlist_is_empty(&me->ready);
-	if (full != NULL && full->freed != rstar_shared->freed)
+	if (full != NULL && full->freed != rstar_shared->freed && rstar_shmem_fair_room(me))
 		sleeps = false;
 	/* A worker that left since the caller looked did not see us sleep */
 	if (sleeps && !worker_comes(timeout))

@@ -175,7 +175,7 @@ free_request(RstarRequest *request)
 	request->db->nrequests--;
 	if (rstar_shared->free_requests_count == rstar_shared->nrequests ||
 		rstar_shared->free_requests_count % Min(64, rstar_shared->nrequests / 16) == 0)
-		rstar_shmem_wake_space();
+		rstar_shmem_wake_space(false);
 }
 
 /* A request is cut off while samples are in flight: the worker closes them */

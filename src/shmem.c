@@ -318,19 +318,21 @@ void
 rstar_shmem_wake_worker(RstarDatabase *db)
 {
 	db->work_added = true;
-	if (!db->worker_sleeping)
+	/* The worker's own doing: it looks again before it sleeps */
+	if (!db->worker_sleeping || db->worker_procno == (int) (MyProc - ProcGlobal->allProcs))
 		return;
 	db->worker_sleeping = false;
 	SetLatch(&ProcGlobal->allProcs[db->worker_procno].procLatch);
 }
 
 /*
- * Wakes who waits for room, all of them: which of them finds enough depends
- * on the size of its text.  Called when a fair amount came free at once, so
- * that a full queue does not wake everybody for each request.
+ * Wakes who waits for room, but not yet who has filled his share and would
+ * fill it again with his next request: waking him for each costs both sides
+ * more than the request.  Of the others all: which of them finds enough
+ * depends on the size of its text.
  */
 void
-rstar_shmem_wake_space(void)
+rstar_shmem_wake_space(bool all)
 {
 	if (rstar_shared->nspace_waiters == 0)
 		return;
@@ -338,12 +340,20 @@ rstar_shmem_wake_space(void)
 	{
 		RstarOwner *owner = &rstar_shared->owners[i];
 
-		if (owner->wants_space)
+		if (owner->wants_space && (all || rstar_shmem_fair_room(owner)))
 		{
 			owner->wants_space = false;
 			rstar_shared->nspace_waiters--;
 			rstar_shmem_wake(owner);
 		}
 	}
+}
+
+/* An eighth of the session's share is free */
+bool
+rstar_shmem_fair_room(const RstarOwner *owner)
+{
+	return owner->nrequests <= RSTAR_SHARE_OF_PLACES / 8 * 7 &&
+		owner->text_bytes <= RSTAR_SHARE_OF_TEXT / 8 * 7;
 }
 

@@ -249,6 +249,10 @@ typedef struct RstarShared
 
 extern RstarShared *rstar_shared;	/* NULL when not preloaded */
 
+/* A session's share of the queue: a quarter of the places, half of the text */
+#define RSTAR_SHARE_OF_PLACES (rstar_shared->nrequests / 4)
+#define RSTAR_SHARE_OF_TEXT ((int64) rstar_shared->area_size / 2)
+
 /* Hooks for shared memory; called once by _PG_init while preloading */
 extern void rstar_shmem_init(void);
 
@@ -280,7 +284,8 @@ extern bool rstar_shmem_satisfied(const RstarRequest *request, int wanted, bool 
 extern void rstar_shmem_notify(RstarRequest *request);
 extern void rstar_shmem_wake(RstarOwner *owner);
 extern void rstar_shmem_wake_worker(RstarDatabase *db);
-extern void rstar_shmem_wake_space(void);
+extern void rstar_shmem_wake_space(bool all);
+extern bool rstar_shmem_fair_room(const RstarOwner *owner);
 
 extern void rstar_shmem_enqueue(RstarRequest *request, RstarOwner *owner);
 extern void rstar_shmem_dequeue(RstarRequest *request);

@@ -129,6 +129,7 @@ rstar_worker_main(Datum arg)
 
 		if (idle_long_enough(&load, now, &idle_since) && rstar_launch_retire())
 			proc_exit(0);
+		rstar_http_flush();
 		due = rstar_send_wake();
 		if (store_timer.due > 0)
 			due = Min(due, store_timer.due);
