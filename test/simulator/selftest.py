@@ -4,6 +4,7 @@ import gzip
 import json
 import os
 import re
+import resource
 import shutil
 import signal
 import socket
@@ -706,8 +707,11 @@ def test_tls():
 
 
 def test_crowd():
+    # an ordinary session starts with 1024
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    n = 1500 if most == resource.RLIM_INFINITY or most >= 2000 else most // 2
     s = Sim("--hold", "--log", 0)
-    n = 1500
     conns = [Conn(s) for i in range(n)]
     for i, c in enumerate(conns):
         c.send("POST", "/v1/chat/completions", chat_body(f"document {i}", "query"))
