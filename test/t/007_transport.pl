@@ -150,9 +150,9 @@ SKIP:
 
 	make_authority('ca');
 	make_authority('other_ca');
-	make_certificate('good', 'ca', 'IP:127.0.0.1', 2);
-	make_certificate('elsewhere', 'ca', 'DNS:elsewhere.invalid', 2);
-	make_certificate('expired', 'ca', 'IP:127.0.0.1', -1);
+	make_certificate('good', 'ca', 'IP:127.0.0.1', '20200101000000Z', '21000101000000Z');
+	make_certificate('elsewhere', 'ca', 'DNS:elsewhere.invalid', '20200101000000Z', '21000101000000Z');
+	make_certificate('expired', 'ca', 'IP:127.0.0.1', '20200101000000Z', '20200201000000Z');
 
 	my $tls = tls_simulator('good');
 	create_server($node, 'postgres', 'tls', $tls, ca_file => "$dir/ca.pem");
@@ -194,15 +194,20 @@ sub make_authority
 	return;
 }
 
+# "openssl x509" cannot date a certificate back in all versions, "openssl ca" can
 sub make_certificate
 {
-	my ($name, $authority, $alternative, $days) = @_;
+	my ($name, $authority, $alternative, $from, $until) = @_;
 
 	append_to_file("$dir/$name.ext", "subjectAltName=$alternative\n");
 	openssl(qw(req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj), "/CN=$name",
 		'-keyout', "$dir/$name.key", '-out', "$dir/$name.csr");
-	openssl(qw(x509 -req -CAcreateserial -in), "$dir/$name.csr", '-CA', "$dir/$authority.pem", '-CAkey',
-		"$dir/$authority.key", '-extfile', "$dir/$name.ext", '-days', $days, '-out', "$dir/$name.pem");
+	append_to_file("$dir/$name.index", '');
+	append_to_file("$dir/$name.cnf", "[ca]\ndefault_ca=own\n[own]\ndatabase=$dir/$name.index\n"
+		  . "new_certs_dir=$dir\nrand_serial=yes\npolicy=any\ndefault_md=sha256\n[any]\ncommonName=supplied\n");
+	openssl(qw(ca -batch -notext -config), "$dir/$name.cnf", '-in', "$dir/$name.csr", '-cert', "$dir/$authority.pem",
+		'-keyfile', "$dir/$authority.key", '-extfile', "$dir/$name.ext", '-startdate', $from, '-enddate', $until,
+		'-out', "$dir/$name.pem");
 	return;
 }
 
