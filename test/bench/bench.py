@@ -398,6 +398,8 @@ def cached_row(bench, name, statement, table, n, target):
             if on is not None:
                 setting = 'SET retrostar.prefetch = %s' % ('on' if on else 'off')
             found.setdefault(on, []).append(timed(bench, statement, n, setting))
+    if switches != [None]:
+        bench.main.query('RESET retrostar.prefetch')
     if bench.queue('samples_sent') != sent:
         raise RuntimeError('the scores of %s were not cached' % table)
     floor = best(found['by hand'], 'per_cpu_second') / 1000

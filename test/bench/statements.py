@@ -114,9 +114,11 @@ def sets_part(bench):
         rates.append(5000 / 1280 / seconds)
     bench.row('50 queries x 100 documents, of ideal', max(rates), '>= 0.95', max(rates) >= 0.95)
 
-    late = min(timed(bench, "SELECT count(score) FROM retro_star_rerank('%s', (SELECT array_agg(id) FROM docs), "
-                     "(SELECT array_agg(body) FROM docs), deadline => '2 s')" % bench.fresh_query()) - 2
-               for _ in range(bench.rounds))
+    # The deadline is the function's: its arrays are made before
+    bench.main.query('CREATE TEMP TABLE sets AS SELECT array_agg(id) AS ids, array_agg(body) AS docs FROM docs')
+    late = min(timed(bench, "SELECT count(r.score) FROM sets, retro_star_rerank('%s', ids, docs, deadline => '2 s') r"
+                     % bench.fresh_query()) - 2 for _ in range(bench.rounds))
+    bench.main.query('DROP TABLE sets')
     bench.row('deadline of 2 s: ms late', late * 1000, '<= 100', late <= 0.1, form='%.0f')
     bench.main.query('RESET retrostar.server')
     bench.wait_idle()
