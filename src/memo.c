@@ -43,6 +43,7 @@ static uint32 npendings = 0;
 static uint32 free_pending = NO_COOKIE;
 
 static void make_memo(RstarStatement *statement);
+static void memo_goes(void *arg);
 static void remove_entry(RstarStatement *statement, RstarMemoEntry *entry);
 static void free_cookie(uint32 cookie);
 static void list_value(RstarStatement *statement, RstarMemoEntry *entry);
@@ -86,13 +87,30 @@ static void
 make_memo(RstarStatement *statement)
 {
 	HASHCTL		control;
+	MemoryContextCallback *callback;
 
 	memset(&control, 0, sizeof(control));
 	control.keysize = sizeof(RstarMemoKey);
 	control.entrysize = sizeof(RstarMemoEntry);
 	control.hcxt = statement->context;
+	callback = MemoryContextAlloc(statement->context, sizeof(MemoryContextCallback));
 	statement->memo = hash_create("retrostar memo", 256, &control,
 								  HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	/* Its memory goes before that of the context around it, and before its callbacks */
+	callback->func = memo_goes;
+	callback->arg = statement;
+	MemoryContextRegisterResetCallback(GetMemoryChunkContext(statement->memo), callback);
+}
+
+/* The entries still are where they were */
+static void
+memo_goes(void *arg)
+{
+	RstarStatement *statement = arg;
+
+	rstar_memo_release(statement);
+	statement->memo = NULL;
+	dlist_init(&statement->values);
 }
 
 uint32
