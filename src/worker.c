@@ -38,6 +38,7 @@
 
 #include "cache.h"
 #include "compat.h"
+#include "counters.h"
 #include "dispatch.h"
 #include "guc.h"
 #include "http.h"
@@ -191,6 +192,8 @@ set_setting(const char *name, const char *value)
 static void
 worker_exit(int code, Datum arg)
 {
+	/* First: the next worker may take them as soon as this one has left */
+	rstar_counters_leave();
 	rstar_dispatch_leave(code != 0);
 }
 
@@ -254,8 +257,10 @@ store(StoreTimer *timer, const RstarLoad *load, int64 now)
 			rstar_dispatch_discard(answers, n);
 			timer->due = 0;
 			break;
-		case RSTAR_STORED_STANDBY:
 		case RSTAR_STORED_LATER:
+			rstar_dispatch_store_failed();
+			/* FALLTHROUGH */
+		case RSTAR_STORED_STANDBY:
 			if (timer->retry_delay == 0)
 				rstar_dispatch_cannot_store(true);
 			timer->retry_delay = Min(Max(timer->retry_delay * 2, STORE_RETRY_FIRST), STORE_RETRY_MAX);
@@ -364,7 +369,7 @@ report(const RstarLoad *load, int64 now)
 		pgstat_report_activity(STATE_IDLE, NULL);
 		return;
 	}
-	snprintf(activity, sizeof(activity), "%d samples in flight, %d pairs waiting",
-			 active, load->waiting);
+	snprintf(activity, sizeof(activity), "%d samples in flight, %d to be sent again, %d pairs waiting",
+			 rstar_send_flying(), active - rstar_send_flying(), load->waiting);
 	pgstat_report_activity(STATE_RUNNING, activity);
 }
