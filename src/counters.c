@@ -4,7 +4,7 @@
  *		What is counted for each endpoint, in shared memory, and what the
  *		views show of the rest of it.
  *
- * Called by: target.c, send.c, worker.c, stat.c, shmem.c, request.c.
+ * Called by: target.c, send.c, worker.c, stat.c, shmem.c, launch.c.
  *
  * Three kinds of counters, by who writes them:
  *
@@ -90,10 +90,11 @@ table(void)
 	return rstar_shared->endpoints;
 }
 
+/* A server has each URL once */
 uint64
-rstar_counters_url(const char *url, int nth)
+rstar_counters_url(const char *url)
 {
-	uint64		hash = hash_bytes_extended((const unsigned char *) url, (int) strlen(url), nth);
+	uint64		hash = hash_bytes_extended((const unsigned char *) url, (int) strlen(url), 0);
 
 	return hash != 0 ? hash : 1;
 }
@@ -134,9 +135,9 @@ find_free(void)
 }
 
 RstarEndpointStats *
-rstar_counters_take(Oid serverid, const char *url, int nth)
+rstar_counters_take(Oid serverid, const char *url)
 {
-	uint64		hash = rstar_counters_url(url, nth);
+	uint64		hash = rstar_counters_url(url);
 	RstarEndpointStats *stats;
 
 	LWLockAcquire(rstar_shared->counters_lock, LW_EXCLUSIVE);
@@ -258,12 +259,12 @@ copy_now(const RstarEndpointStats *stats, RstarEndpointNow *now)
 }
 
 bool
-rstar_counters_read(Oid serverid, const char *url, int nth, RstarEndpointNow *now)
+rstar_counters_read(Oid serverid, const char *url, RstarEndpointNow *now)
 {
 	RstarEndpointStats *stats;
 
 	LWLockAcquire(rstar_shared->counters_lock, LW_SHARED);
-	stats = find(serverid, rstar_counters_url(url, nth));
+	stats = find(serverid, rstar_counters_url(url));
 	if (stats != NULL)
 	{
 		copy_now(stats, now);

@@ -5,7 +5,7 @@
  *		views show of the rest of it.
  *
  * Called by: target.c and send.c (the worker counts), worker.c, stat.c,
- * shmem.c, request.c.
+ * shmem.c, launch.c.
  *
  * Copyright (c) 2026, the retrostar authors
  *
@@ -92,11 +92,11 @@ extern void rstar_counters_place(void *place);
 
 /*
  * Worker: the entry of an endpoint of this database, which it alone writes
- * from now on until it leaves.  "nth": the same URL may be there twice.  NULL
- * when all are in use: then nothing is counted, and the functions below, which
- * all take NULL, do nothing.  Never raises an error.
+ * from now on until it leaves.  NULL when all are in use: then nothing is
+ * counted, and the functions below, which all take NULL, do nothing.  Never
+ * raises an error.
  */
-extern RstarEndpointStats *rstar_counters_take(Oid serverid, const char *url, int nth);
+extern RstarEndpointStats *rstar_counters_take(Oid serverid, const char *url);
 /* The endpoint is no part of its server any more: when idle the entry may go */
 extern void rstar_counters_let_go(RstarEndpointStats *stats);
 /* The worker ends: what was in flight is cancelled, states are unknown */
@@ -108,13 +108,13 @@ extern void rstar_counters_sent(RstarEndpointStats *stats, bool again);
 extern void rstar_counters_ended(RstarEndpointStats *stats, const RstarAttemptEnd *end);
 
 /* What names the endpoint, for the request that it works on */
-extern uint64 rstar_counters_url(const char *url, int nth);
+extern uint64 rstar_counters_url(const char *url);
 
 /*
  * Any process: what is known of an endpoint of this database, counted since
  * the last reset.  False when nothing is.
  */
-extern bool rstar_counters_read(Oid serverid, const char *url, int nth, RstarEndpointNow *now);
+extern bool rstar_counters_read(Oid serverid, const char *url, RstarEndpointNow *now);
 
 /* Counters of this database start anew; what is in work counts as asked since */
 extern void rstar_counters_reset(void);

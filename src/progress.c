@@ -94,6 +94,14 @@ begin(void)
 }
 
 void
+rstar_progress_unwanted(void)
+{
+	rstar_changecount_begin(&my_slot->changecount);
+	my_slot->progress.places[RSTAR_PLACE_LOOKED_FOR] = 0;
+	rstar_changecount_end(&my_slot->changecount);
+}
+
+void
 rstar_progress_way(RstarWay way)
 {
 	rstar_changecount_begin(&my_slot->changecount);

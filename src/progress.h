@@ -61,6 +61,8 @@ extern void rstar_progress_place(void *place, int nbackends);
  * nothing more was said has failed: an error came in between.
  */
 extern void rstar_progress_wanted(void);
+/* It is not, or not yet */
+extern void rstar_progress_unwanted(void);
 extern void rstar_progress_way(RstarWay way);
 extern void rstar_progress_moved(RstarPlace from, RstarPlace to);
 

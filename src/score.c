@@ -308,12 +308,15 @@ fill_entry(RstarStatement *statement, const RstarCall *call, RstarMemoEntry *ent
 			break;
 		}
 	}
-	count_way(submitted, &result);
+	if (submitted == RSTAR_SUBMITTED_NONE && ahead)
+		rstar_progress_unwanted();	/* for now: the call itself comes later */
+	else
+		count_way(submitted, &result);
 	if (submitted == RSTAR_SUBMITTED_JOINED || submitted == RSTAR_SUBMITTED_SENT)
 		rstar_memo_pend(statement, entry, waiter, cookie);
 	else if (submitted != RSTAR_SUBMITTED_NONE)
 		rstar_memo_set(statement, entry, &result);
-	else
+	else if (!ahead)
 		rstar_progress_moved(RSTAR_PLACE_LOOKED_FOR, RSTAR_PLACE_NOT_AWAITED);
 	ask_end(&ask);
 	return submitted;

@@ -70,7 +70,6 @@ static bool is_ours(Oid serverid);
 static void endpoint_row(Row *row, const RstarServer *server, int i, TimestampTz stats_reset);
 static void add_counts(Row *row, const RstarCounts *counts);
 static char *last_error(const RstarEndpointNow *now, const char *server);
-static int	nth_url(const RstarServer *server, int i);
 static char *endpoint_of(const RstarActivity *activity, const RstarServer *server);
 
 static void
@@ -217,7 +216,7 @@ endpoint_row(Row *row, const RstarServer *server, int i, TimestampTz stats_reset
 	char	   *error;
 
 	add(row, CStringGetTextDatum(server->urls[i].text), false);
-	if (!rstar_counters_read(server->serverid, server->urls[i].text, nth_url(server, i), &now))
+	if (!rstar_counters_read(server->serverid, server->urls[i].text, &now))
 	{
 		add(row, CStringGetTextDatum("unknown"), false);
 		return;
@@ -267,17 +266,6 @@ last_error(const RstarEndpointNow *now, const char *server)
 	if (our_words || sees_all())
 		strlcpy(result.detail, now->last_detail, sizeof(result.detail));
 	return rstar_failure_message(&result, server);
-}
-
-/* How many of the same URL come before it */
-static int
-nth_url(const RstarServer *server, int i)
-{
-	int			n = 0;
-
-	for (int j = 0; j < i; j++)
-		n += strcmp(server->urls[j].text, server->urls[i].text) == 0;
-	return n;
 }
 
 Datum
@@ -331,7 +319,7 @@ endpoint_of(const RstarActivity *activity, const RstarServer *server)
 		return NULL;
 	for (int i = 0; i < server->nurls; i++)
 	{
-		if (rstar_counters_url(server->urls[i].text, nth_url(server, i)) == activity->url)
+		if (rstar_counters_url(server->urls[i].text) == activity->url)
 			return server->urls[i].text;
 	}
 	return NULL;

@@ -179,15 +179,9 @@ set_stats(RstarTarget *target)
 {
 	int			n = target->config ? Min(target->config->nurls, RSTAR_SERVER_MAX_URLS) : 0;
 	uint64		names[RSTAR_SERVER_MAX_URLS];
-	int			nth[RSTAR_SERVER_MAX_URLS];
 
 	for (int i = 0; i < n; i++)
-	{
-		nth[i] = 0;
-		for (int j = 0; j < i; j++)
-			nth[i] += strcmp(target->config->urls[j].text, target->config->urls[i].text) == 0;
-		names[i] = rstar_counters_url(target->config->urls[i].text, nth[i]);
-	}
+		names[i] = rstar_counters_url(target->config->urls[i].text);
 	for (int i = 0; i < target->nstats; i++)
 	{
 		int			j = 0;
@@ -201,7 +195,7 @@ set_stats(RstarTarget *target)
 	for (int i = 0; i < n; i++)
 	{
 		target->names[i] = names[i];
-		target->stats[i] = rstar_counters_take(target->serverid, target->config->urls[i].text, nth[i]);
+		target->stats[i] = rstar_counters_take(target->serverid, target->config->urls[i].text);
 		rstar_target_publish(target, i);
 	}
 }
