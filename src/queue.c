@@ -469,12 +469,25 @@ rstar_queue_state(RstarQueueState *state)
 		state->stored = db->stored;
 		state->store_failures = db->store_failures;
 		state->lost = db->lost;
-		rstar_progress_lookups(MyDatabaseId, &state->hits, &state->misses);
-		state->hits += db->hits - db->hits_before;
-		state->misses += db->misses - db->misses_before;
 		state->stats_reset = db->stats_reset;
 		state->worker_pid = db->worker == RSTAR_WORKER_RUNNING ? db->worker_pid : 0;
 		state->paused = db->paused;
+	}
+	LWLockRelease(rstar_shared->lock);
+}
+
+void
+rstar_queue_lookups(int64 *hits, int64 *misses)
+{
+	RstarDatabase *db;
+
+	LWLockAcquire(rstar_shared->lock, LW_SHARED);
+	rstar_progress_lookups(MyDatabaseId, hits, misses);
+	db = rstar_shmem_database(MyDatabaseId, false);
+	if (db != NULL)
+	{
+		*hits += db->hits - db->hits_before;
+		*misses += db->misses - db->misses_before;
 	}
 	LWLockRelease(rstar_shared->lock);
 }

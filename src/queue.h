@@ -196,13 +196,13 @@ typedef struct RstarQueueState
 	int64		stored;
 	int64		store_failures;
 	int64		lost;
-	int64		hits;			/* pairs whose samples were known when a statement
-								 * looked for them */
-	int64		misses;			/* and others */
 	TimestampTz stats_reset;	/* 0: never */
 	int			worker_pid;		/* 0: none */
 	bool		paused;
 } RstarQueueState;
 extern void rstar_queue_state(RstarQueueState *state);
+
+/* Pairs whose samples were all known when a statement looked for them, and others */
+extern void rstar_queue_lookups(int64 *hits, int64 *misses);
 
 #endif							/* RSTAR_QUEUE_H */

@@ -366,11 +366,14 @@ retrostar_cache_state(PG_FUNCTION_ARGS)
 {
 	RstarQueueState state;
 	Row			row = {.n = 0};
+	int64		hits;
+	int64		misses;
 
 	rstar_score_require_preload();
 	rstar_queue_state(&state);
-	add_bigint(&row, state.hits);
-	add_bigint(&row, state.misses);
+	rstar_queue_lookups(&hits, &misses);
+	add_bigint(&row, hits);
+	add_bigint(&row, misses);
 	add_bigint(&row, state.stored);
 	add_bigint(&row, state.store_failures);
 	add_integer(&row, state.unstored);
