@@ -68,8 +68,6 @@ sub balanced
 			AND failed = unreachable + timed_out + pushed_back + refused + server_errors + bad_replies + not_sent
 			AND unscored <= answered AND retries <= sent)
 		FROM retrostar.stat_server WHERE sent IS NOT NULL)), 't', "$name: attempts balance");
-	is(sql(q(SELECT sum(answered) = (SELECT samples_scored + samples_unscored FROM retrostar.stat_queue)
-		FROM retrostar.stat_server)), 't', "$name: each answer was counted once");
 	return;
 }
 
@@ -82,6 +80,8 @@ sub settled
 	balanced($name);
 	is(sql(q(SELECT asked = answered + failed + cancelled, samples_running, waiting + running
 		FROM retrostar.stat_queue)), 't|0|0', "$name: nothing is left");
+	is(sql(q(SELECT sum(answered) = (SELECT samples_scored + samples_unscored FROM retrostar.stat_queue)
+		FROM retrostar.stat_server)), 't', "$name: each answer was counted once");
 	return;
 }
 
@@ -218,6 +218,39 @@ subtest 'the worker ends' => sub {
 	is(endpoint("sent - split_part('$counts', '|', 1)::int"), 1, 'and is counted on');
 };
 
+subtest 'all at once' => sub {
+	my @modes = ('none', 'none', 'none', 'status=500,times=1', 'status=500', 'status=400', 'no-score,times=1', 'no-score', 'junk,times=2',
+		'close,times=1', 'status=503,times=2', 'delay=20');
+	my $modes = join(', ', map { "'[[sim:$_]]'" } @modes);
+	# a server of its own: its limit will be low in the end
+	create_server($node, 'postgres', 'crowd', $sim);
+	# single flight: each document is wanted by two sessions
+	my $docs = "(SELECT 'load ' || i || ' ' || (ARRAY[$modes])[1 + i % " . scalar(@modes) . "] AS doc FROM generate_series(%d, %d) i) AS v";
+	my @sessions = map { RetroSession->new($node, 'postgres') } 1 .. 6;
+	for my $i (0 .. $#sessions)
+	{
+		my $from = sprintf($docs, 60 * int($i / 2), 60 * int($i / 2) + 119);
+
+		$sessions[$i]->query("SET retrostar.on_error = 'null'; SET retrostar.server = 'crowd'");
+		$sessions[$i]->send($i == 5 ? "SELECT count(retro_star_prefetch('load', doc)) FROM $from" :
+			$i == 4 ? "SELECT count(score) FROM retro_star_rerank('load', (SELECT array_agg(doc) FROM $from),
+				(SELECT array_agg(doc) FROM $from), passes => 'adaptive:1,2', top_n => 3)" :
+			"SELECT count(retro_star_score('load', doc, samples => " . (1 + $i % 2) . ")) FROM $from");
+	}
+	my $answered = sql('SELECT answered FROM retrostar.stat_queue');
+	for my $round (1 .. 3)
+	{
+		$node->poll_query_until('postgres', "SELECT answered >= $answered + 40 * $round FROM retrostar.stat_queue") or die 'no answers';
+		balanced("round $round");
+		sql("SELECT pg_cancel_backend($sessions[0]{pid})") if $round == 1;
+		sql('SELECT pg_terminate_backend(worker_pid) FROM retrostar.stat_queue WHERE worker_pid IS NOT NULL') if $round == 2;
+		sql("SELECT pg_terminate_backend($sessions[1]{pid}, 60000)") if $round == 3;
+	}
+	$sessions[$_]->result for 0, 2 .. 5;
+	$sessions[$_]->quit for 0, 2 .. 5;
+	settled('all at once');
+};
+
 subtest 'states' => sub {
 	my $other = start_simulator('--model', 'm', '--control-port', '0');
 	create_server($node, 'postgres', 'flaky', $other, unavailable_timeout => '10min', connect_timeout => '1s');
@@ -232,8 +265,9 @@ subtest 'states' => sub {
 	cmp_ok(endpoint('unreachable', q(server = 'flaky')), '>=', 5, 'after failures');
 	is(sql(q(SET ROLE bob; SELECT last_error ~ '^connection to server "flaky" failed: .' FROM retrostar.stat_server WHERE server = 'flaky')),
 		't', 'what the network says is for everybody');
-	like(sql(q(SELECT query FROM pg_stat_activity WHERE backend_type = 'retrostar worker')),
-		qr/^\d+ samples in flight, \d+ to be sent again, \d+ pairs waiting$/, 'the worker says what it does');
+	$node->poll_query_until('postgres', q(SELECT query ~ '^\d+ samples in flight, [1-8] to be sent again, \d+ pairs waiting$'
+		FROM pg_stat_activity WHERE backend_type = 'retrostar worker')) or die 'the worker does not say so';
+	pass('the worker says what it does');
 	balanced('open');
 	$other->control({ listen => $true });
 	is($session->result, 8, 'it is well again');
@@ -277,6 +311,10 @@ subtest 'requests in work' => sub {
 	is(sql("SET ROLE bob; SELECT pid = $session->{pid}, $mine, age FROM retrostar.stat_activity"), 't|alice' . '|' x 9,
 		'bob sees who asks, no more');
 	is(sql(q(SELECT count(*) FROM retrostar.stat_activity a WHERE a::text ~ 'document')), 0, 'no text in any case');
+
+	$node->poll_query_until('postgres', q(SELECT query = '2 samples in flight, 0 to be sent again, 0 pairs waiting'
+		FROM pg_stat_activity WHERE backend_type = 'retrostar worker')) or die 'the worker does not say so';
+	pass('the worker says so, although nothing happens any more');
 
 	# a session's waiting
 	my $extension = sql('SHOW server_version_num') >= 170000 ? 'RetrostarScore' : 'Extension';
