@@ -3,7 +3,7 @@
  * memo.c
  *		What a statement knows of its pairs, and what it waits for.
  *
- * Called by: score.c, statement.c.  Calls: queue.c, launch.c.
+ * Called by: score.c, statement.c.  Calls: queue.c, launch.c, progress.c.
  *
  * Each pair that a statement asks for has an entry in the statement's memo:
  * PENDING while a request is under way, then a VALUE or FAILED.  Results come
@@ -26,6 +26,7 @@
 
 #include "launch.h"
 #include "memo.h"
+#include "progress.h"
 
 #define NO_COOKIE PG_UINT32_MAX
 #define FIRST_COOKIES 256
@@ -154,6 +155,7 @@ rstar_memo_pend(RstarStatement *statement, RstarMemoEntry *entry,
 	pendings[cookie].statement = statement;
 	pendings[cookie].entry = entry;
 	unlist_value(entry);
+	rstar_progress_moved(RSTAR_PLACE_LOOKED_FOR, RSTAR_PLACE_PENDING);
 	entry->state = RSTAR_MEMO_PENDING;
 	entry->waiter = waiter;
 	entry->cookie = cookie;
@@ -164,7 +166,11 @@ void
 rstar_memo_set(RstarStatement *statement, RstarMemoEntry *entry, const RstarResult *result)
 {
 	int			n = result->tally.scored + (entry->key.zero ? result->tally.unscored : 0);
+	bool		good = result->status == RSTAR_STATUS_OK && n > 0;
 
+	rstar_progress_moved(entry->state == RSTAR_MEMO_PENDING ? RSTAR_PLACE_PENDING :
+						 RSTAR_PLACE_LOOKED_FOR,
+						 good ? RSTAR_PLACE_DONE : RSTAR_PLACE_FAILED);
 	if (entry->stats != NULL)
 	{
 		entry->stats->samples += result->new_samples;
@@ -172,7 +178,7 @@ rstar_memo_set(RstarStatement *statement, RstarMemoEntry *entry, const RstarResu
 		entry->stats->completion_tokens += result->completion_tokens;
 		entry->stats->failures += result->status != RSTAR_STATUS_OK;
 	}
-	if (result->status == RSTAR_STATUS_OK && n > 0)
+	if (good)
 	{
 		entry->state = RSTAR_MEMO_VALUE;
 		entry->tally = result->tally;
@@ -205,6 +211,7 @@ rstar_memo_forget(RstarStatement *statement, const RstarMemoKey *key)
 		return;
 	}
 	rstar_queue_release(entry->waiter);
+	rstar_progress_moved(RSTAR_PLACE_PENDING, RSTAR_PLACE_NOT_AWAITED);
 	free_cookie(entry->cookie);
 	dlist_delete(&entry->link);
 	remove_entry(statement, entry);
@@ -356,6 +363,7 @@ rstar_memo_release(RstarStatement *statement)
 												dlist_pop_head_node(&statement->pending));
 
 		rstar_queue_release(entry->waiter);
+		rstar_progress_moved(RSTAR_PLACE_PENDING, RSTAR_PLACE_NOT_AWAITED);
 		free_cookie(entry->cookie);
 	}
 }

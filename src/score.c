@@ -5,7 +5,7 @@
  *		this order.
  *
  * Called by: functions.c, scan.c.  Calls: pair.c, memo.c, queue.c, cache.c,
- * prompt.c, launch.c, failure.c.
+ * prompt.c, launch.c, failure.c, progress.c.
  *
  * Copyright (c) 2026, the retrostar authors
  *
@@ -23,6 +23,7 @@
 #include "memo.h"
 #include "pair.h"
 #include "plan.h"
+#include "progress.h"
 #include "prompt.h"
 #include "queue.h"
 #include "score.h"
@@ -52,6 +53,7 @@ static TimestampTz deadline(const RstarStatement *statement);
 static RstarMemoEntry *find_entry(RstarStatement *statement, const RstarCall *call,
 								  const RstarKey *key);
 static void fill_memo_key(RstarMemoKey *memo_key, const uint8 *key, int samples);
+static void count_way(RstarSubmitted submitted, const RstarResult *result);
 static void ask_begin(Ask *ask, RstarStatement *statement, const RstarCall *call,
 					  const RstarKey *key, RstarText query, RstarText doc);
 static void ask_end(Ask *ask);
@@ -303,6 +305,7 @@ fill_entry(RstarStatement *statement, const RstarCall *call, RstarMemoEntry *ent
 	ask.have = have;
 	ask.ahead = ahead;
 	ask.spec.reasoning = ask.spec.reasoning || entry->explained;
+	rstar_progress_wanted();
 	for (;;)
 	{
 		cookie = rstar_memo_cookie();
@@ -317,12 +320,32 @@ fill_entry(RstarStatement *statement, const RstarCall *call, RstarMemoEntry *ent
 			break;
 		}
 	}
+	if (submitted == RSTAR_SUBMITTED_NONE && ahead)
+		rstar_progress_unwanted();	/* for now: the call itself comes later */
+	else
+		count_way(submitted, &result);
 	if (submitted == RSTAR_SUBMITTED_JOINED || submitted == RSTAR_SUBMITTED_SENT)
 		rstar_memo_pend(statement, entry, waiter, cookie);
 	else if (submitted != RSTAR_SUBMITTED_NONE)
 		rstar_memo_set(statement, entry, &result);
+	else if (!ahead)
+		rstar_progress_moved(RSTAR_PLACE_LOOKED_FOR, RSTAR_PLACE_NOT_AWAITED);
 	ask_end(&ask);
 	return submitted;
+}
+
+/* A pair that failed before it was sent has none */
+static void
+count_way(RstarSubmitted submitted, const RstarResult *result)
+{
+	if (submitted == RSTAR_SUBMITTED_SENT)
+		rstar_progress_way(RSTAR_WAY_SENT);
+	else if (submitted == RSTAR_SUBMITTED_JOINED)
+		rstar_progress_way(RSTAR_WAY_JOINED);
+	else if (submitted == RSTAR_SUBMITTED_NONE)
+		rstar_progress_way(RSTAR_WAY_SKIPPED);
+	else if (result->status == RSTAR_STATUS_OK)
+		rstar_progress_way(RSTAR_WAY_KNOWN);
 }
 
 static void
@@ -523,8 +546,13 @@ rstar_score_prefetch(const NullableDatum *args, bool *isnull)
 	rstar_pair_key(call, query, doc, &key);
 	ask_begin(&ask, statement, call, &key, query, doc);
 	ask.spec.detached = true;
+	rstar_progress_wanted();
 	while ((submitted = ask_once(&ask, 0, &waiter, &result)) == RSTAR_SUBMITTED_FULL)
 		(void) rstar_memo_wait_for_room(&ask.spec, 0);
+	count_way(submitted, &result);
+	rstar_progress_moved(RSTAR_PLACE_LOOKED_FOR,
+						 submitted != RSTAR_SUBMITTED_DONE ? RSTAR_PLACE_NOT_AWAITED :
+						 result.status == RSTAR_STATUS_OK ? RSTAR_PLACE_DONE : RSTAR_PLACE_FAILED);
 	ask_end(&ask);
 	/* Also when it was there: its worker may have left since */
 	if (submitted == RSTAR_SUBMITTED_SENT || submitted == RSTAR_SUBMITTED_JOINED)
@@ -557,6 +585,7 @@ rstar_score_check(Oid serverid, Oid mapping, int endpoint, RstarResult *result)
 	spec.endpoint = endpoint;
 	spec.samples = 1;
 	spec.model = "";
+	rstar_progress_wanted();
 	for (;;)
 	{
 		cookie = rstar_memo_cookie();
@@ -566,7 +595,10 @@ rstar_score_check(Oid serverid, Oid mapping, int endpoint, RstarResult *result)
 	}
 	rstar_memo_pend(statement, entry, waiter, cookie);
 	rstar_memo_wait(statement, entry, 0);
+	/* Without a score it does not make a value */
 	*result = *entry->failure;
+	if (result->status == RSTAR_STATUS_OK)
+		rstar_progress_moved(RSTAR_PLACE_FAILED, RSTAR_PLACE_DONE);
 }
 
 void
