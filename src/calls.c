@@ -61,7 +61,15 @@ typedef struct InitParams
 	List	   *params;			/* those found (IntList) */
 } InitParams;
 
+/* State of one count */
+typedef struct Counter
+{
+	const FuncExpr *func;
+	int			count;
+} Counter;
+
 static bool contain_walker(Node *expr, void *context);
+static bool count_walker(Node *expr, void *context);
 static void collect(Collector *collector, Node *expr, List *guards);
 static void collect_func(Collector *collector, FuncExpr *func, List *guards);
 static void collect_bool(Collector *collector, BoolExpr *expr, List *guards);
@@ -133,6 +141,27 @@ contain_walker(Node *expr, void *context)
 	if (rstar_calls_is_score(expr))
 		return true;
 	return expression_tree_walker(expr, contain_walker, context);
+}
+
+int
+rstar_calls_count(Node *expr, const FuncExpr *func)
+{
+	Counter		counter = {func, 0};
+
+	(void) count_walker(expr, &counter);
+	return counter.count;
+}
+
+static bool
+count_walker(Node *expr, void *context)
+{
+	Counter    *counter = context;
+
+	if (expr == NULL)
+		return false;
+	if (equal(expr, counter->func))
+		counter->count++;
+	return expression_tree_walker(expr, count_walker, context);
 }
 
 List *

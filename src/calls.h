@@ -47,6 +47,9 @@ extern bool rstar_calls_is_score(Node *expr);
 /* Is there any call in the expression, other than in arguments of aggregates? */
 extern bool rstar_calls_contain(Node *expr);
 
+/* How often is this very call in the expression? */
+extern int	rstar_calls_count(Node *expr, const FuncExpr *func);
+
 /*
  * Adds to "calls" (list of RstarCallSite) those calls in the expression of which
  * it is known exactly when the executor evaluates them.  A call that is in

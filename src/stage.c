@@ -19,9 +19,9 @@
  * stages.
  *
  * A call whose arguments or guards contain other calls (a cheap score that
- * decides about an expensive one) is not collected as it stands.  When the
- * inner calls are made in any case, a stage of their own computes them as
- * further columns, and with these in their place the outer one can be.
+ * decides about an expensive one) is not collected as it stands.  A stage of
+ * their own computes the inner calls as further columns, and with these in
+ * their place the outer one can be.
  *
  * Insert: a node whose expressions run over its input rows (Agg, WindowAgg,
  * Result, ProjectSet) stays as it is, and the prefetch node below it passes
@@ -73,6 +73,7 @@ typedef struct Stages
 typedef struct Substitution
 {
 	List	   *funcs;			/* FuncExprs */
+	List	   *values;			/* what their columns compute */
 	int			first;			/* number of the first one's column */
 } Substitution;
 
@@ -80,9 +81,11 @@ static bool divide_quals(Plan *plan, Split *split);
 static void divide(List *quals, bool *found, List **below, List **above);
 static Plan *add_stages(Stages *stages, List *tlist, List *quals, List *bound);
 static List *add_dependent_stages(Stages *stages, List *exprs);
-static List *independent_funcs(List *sites);
+static bool choose_substitution(Stages *stages, List *exprs, Substitution *substitution);
+static bool try_substitution(Stages *stages, List *exprs, List *sites, bool guarded,
+							 Substitution *substitution);
+static Expr *guarded_value(RstarCallSite *site);
 static Node *replace_calls(Node *expr, void *context);
-static bool has_dependent_calls(Stages *stages, List *exprs);
 static bool sites_include(Stages *stages, List *sites, List *exprs);
 static Plan *make_stage(Stages *stages, List *tlist, List *qual, List *sites, List *bound,
 						bool evaluates);
@@ -172,6 +175,7 @@ add_stages(Stages *stages, List *tlist, List *quals, List *bound)
 	const RstarCallParams *params = &stages->facts->params;
 	ListCell   *lc = list_head(quals);
 	List	   *sites;
+	Substitution unused;
 
 	while (lc != NULL)
 	{
@@ -185,7 +189,7 @@ add_stages(Stages *stages, List *tlist, List *quals, List *bound)
 			qual = lappend(qual, lfirst(lc));
 		}
 		if (lc == NULL && sites_include(stages, sites, tlist) &&
-			!has_dependent_calls(stages, tlist))
+			!choose_substitution(stages, tlist, &unused))
 			return make_stage(stages, tlist, qual, sites, bound, true);
 		make_stage(stages, rstar_columns_pass(stages->top->targetlist, INDEX_VAR), qual, sites,
 				   lc == NULL ? bound : NIL, true);
@@ -204,41 +208,88 @@ add_dependent_stages(Stages *stages, List *exprs)
 {
 	for (int depth = 0; depth < MAX_DEPENDENT_STAGES; depth++)
 	{
-		List	   *sites;
+		Substitution substitution;
 		List	   *tlist;
 		ListCell   *lc;
-		Substitution substitution;
 
-		if (!has_dependent_calls(stages, exprs))
+		if (!choose_substitution(stages, exprs, &substitution))
 			break;
-		sites = rstar_calls_collect(&stages->facts->params, (Node *) exprs, NIL);
-		substitution.funcs = independent_funcs(sites);
-		substitution.first = list_length(stages->top->targetlist) + 1;
 		tlist = rstar_columns_pass(stages->top->targetlist, INDEX_VAR);
-		foreach(lc, substitution.funcs)
+		foreach(lc, substitution.values)
 			tlist = lappend(tlist, makeTargetEntry(copyObject(lfirst(lc)),
 												   list_length(tlist) + 1, NULL, false));
-		make_stage(stages, tlist, NIL, sites, NIL, true);
+		make_stage(stages, tlist, NIL,
+				   rstar_calls_collect(&stages->facts->params, (Node *) exprs, NIL),
+				   NIL, true);
 		exprs = (List *) replace_calls((Node *) exprs, &substitution);
 	}
 	return exprs;
 }
 
-/* The calls that are made for every row */
-static List *
-independent_funcs(List *sites)
+/* Would more calls be collected if those that are collected now were columns? */
+static bool
+choose_substitution(Stages *stages, List *exprs, Substitution *substitution)
 {
-	List	   *funcs = NIL;
-	ListCell   *lc;
+	List	   *sites = rstar_calls_collect(&stages->facts->params, (Node *) exprs, NIL);
 
+	return try_substitution(stages, exprs, sites, false, substitution) ||
+		try_substitution(stages, exprs, sites, true, substitution);
+}
+
+/*
+ * Takes the calls that are made for every row, and, if asked to, those under
+ * guards.  The column of the latter is NULL where the guards do not hold, so
+ * it cannot stand for the same call somewhere else, under other guards.
+ */
+static bool
+try_substitution(Stages *stages, List *exprs, List *sites, bool guarded,
+				 Substitution *substitution)
+{
+	ListCell   *lc;
+	Node	   *replaced;
+
+	substitution->funcs = NIL;
+	substitution->values = NIL;
+	substitution->first = list_length(stages->top->targetlist) + 1;
 	foreach(lc, sites)
 	{
 		RstarCallSite *site = lfirst(lc);
 
-		if (site->guards == NIL)
-			funcs = lappend(funcs, site->func);
+		if (site->guards != NIL &&
+			!(guarded && rstar_calls_count((Node *) exprs, site->func) == 1))
+			continue;
+		substitution->funcs = lappend(substitution->funcs, site->func);
+		substitution->values = lappend(substitution->values, guarded_value(site));
 	}
-	return funcs;
+	if (substitution->funcs == NIL)
+		return false;
+	replaced = replace_calls((Node *) exprs, substitution);
+	return list_length(rstar_calls_collect(&stages->facts->params, replaced, NIL)) >
+		list_length(sites) - list_length(substitution->funcs);
+}
+
+/* CASE WHEN guards THEN call END */
+static Expr *
+guarded_value(RstarCallSite *site)
+{
+	Node	   *func = (Node *) site->func;
+	CaseExpr   *value;
+	CaseWhen   *when;
+
+	if (site->guards == NIL)
+		return &site->func->xpr;
+	when = makeNode(CaseWhen);
+	when->expr = make_ands_explicit(site->guards);
+	when->result = (Expr *) func;
+	when->location = -1;
+	value = makeNode(CaseExpr);
+	value->casetype = exprType(func);
+	value->casecollid = exprCollation(func);
+	value->args = list_make1(when);
+	value->defresult = (Expr *) makeNullConst(exprType(func), exprTypmod(func),
+											  exprCollation(func));
+	value->location = -1;
+	return (Expr *) value;
 }
 
 static Node *
@@ -259,24 +310,6 @@ replace_calls(Node *expr, void *context)
 		}
 	}
 	return expression_tree_mutator(expr, replace_calls, context);
-}
-
-/* Would more calls be collected if those made in any case were columns? */
-static bool
-has_dependent_calls(Stages *stages, List *exprs)
-{
-	const RstarCallParams *params = &stages->facts->params;
-	List	   *sites = rstar_calls_collect(params, (Node *) exprs, NIL);
-	Substitution substitution;
-	Node	   *replaced;
-
-	substitution.funcs = independent_funcs(sites);
-	substitution.first = list_length(stages->top->targetlist) + 1;
-	if (substitution.funcs == NIL)
-		return false;
-	replaced = replace_calls((Node *) exprs, &substitution);
-	return list_length(rstar_calls_collect(params, replaced, NIL)) >
-		list_length(sites) - list_length(substitution.funcs);
 }
 
 /* Are all calls of the expressions, under their guards, among these? */

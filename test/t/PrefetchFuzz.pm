@@ -209,7 +209,7 @@ sub fuzz_compare
 
 	return $on =~ /^ERROR/m ? 'error' : 'same' if $off eq $on;
 	return 'error ahead' if $on =~ /^ERROR:  division by zero/m && $text =~ /LIMIT|EXISTS|CURSOR/;
-	return 'unordered' if $text =~ /parallel/ && ($text =~ /LIMIT|OFFSET|CURSOR/ || $sorted->($off) eq $sorted->($on));
+	return 'unordered' if $text =~ /parallel|score_safe/ && ($text =~ /LIMIT|OFFSET|CURSOR/ || $sorted->($off) eq $sorted->($on));
 	return 'parallel context' if $off =~ s/^CONTEXT:  parallel worker\n//mgr eq $on =~ s/^CONTEXT:  parallel worker\n//mgr;
 	return 'DIFFERENT';
 }

@@ -341,6 +341,7 @@ sub conditions
 		shape('score of a score', "SELECT id, S('q', $score\::text) FROM docs WHERE id <= 50 ORDER BY id"),
 		shape('score decides', "SELECT id, CASE WHEN $score > 60 THEN S('r', body) ELSE 0 END FROM docs ORDER BY id"),
 		shape('scores decide in turn', "SELECT id FROM docs WHERE $score > 80 OR S('r', body) > 80 OR S('t', body) > 80"),
+		shape('same guarded call twice, another depends', "SELECT id, CASE WHEN lang = 'en' THEN S('r', body) END, CASE WHEN lang = 'de' THEN CASE WHEN S('r', body) > 50 THEN S('t', body) END END, cat = 1 OR $score > 50 OR S('u', body) > 50 FROM docs ORDER BY id"),
 		shape('and in a condition', "SELECT id, ($score > 50 AND S('r', body) > 50) FROM docs ORDER BY id"),
 		shape('null arguments', "SELECT id, S(CASE WHEN lang = 'en' THEN 'q' END, body) FROM docs ORDER BY id"),
 		shape('nullif, greatest', "SELECT id, nullif($score, 0), greatest($score, S('r', body)) FROM docs ORDER BY id"),
