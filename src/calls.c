@@ -82,7 +82,6 @@ static bool collect_aggregated_walker(Node *expr, void *context);
 static void collect_filtered(Collector *collector, List *args, Expr *filter);
 static void add_call(Collector *collector, FuncExpr *func, List *guards);
 static List *and_guard(List *guards, Expr *guard);
-static Expr *bool_test(Node *arg, BoolTestType type);
 static bool can_evaluate_ahead(Collector *collector, Node *expr);
 static bool bars_evaluation(Node *expr, void *context);
 static bool has_column(Node *expr, void *context);
@@ -263,7 +262,7 @@ collect_bool(Collector *collector, BoolExpr *expr, List *guards)
 		collect(collector, arg, guards);
 		if (expr->boolop == NOT_EXPR || !can_evaluate_ahead(collector, arg))
 			break;
-		guards = and_guard(guards, bool_test(arg, goes_on));
+		guards = and_guard(guards, rstar_calls_bool_test(arg, goes_on));
 	}
 }
 
@@ -285,7 +284,7 @@ collect_case(Collector *collector, CaseExpr *expr, List *guards)
 		if (!can_evaluate_ahead(collector, condition))
 			return;
 		collect(collector, (Node *) when->result, and_guard(guards, (Expr *) condition));
-		guards = and_guard(guards, bool_test(condition, IS_NOT_TRUE));
+		guards = and_guard(guards, rstar_calls_bool_test(condition, IS_NOT_TRUE));
 	}
 	collect(collector, (Node *) expr->defresult, guards);
 }
@@ -443,8 +442,8 @@ and_guard(List *guards, Expr *guard)
 	return lappend(list_copy(guards), guard);
 }
 
-static Expr *
-bool_test(Node *arg, BoolTestType type)
+Expr *
+rstar_calls_bool_test(Node *arg, BoolTestType type)
 {
 	BooleanTest *test = makeNode(BooleanTest);
 

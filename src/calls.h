@@ -61,4 +61,7 @@ extern List *rstar_calls_collect(const RstarCallParams *params, Node *expr, List
 extern List *rstar_calls_collect_aggregated(const RstarCallParams *params, Node *expr,
 											List *calls);
 
+/* arg IS [NOT] TRUE, FALSE or UNKNOWN; a new node around "arg" itself */
+extern Expr *rstar_calls_bool_test(Node *arg, BoolTestType type);
+
 #endif							/* RSTAR_CALLS_H */

@@ -72,15 +72,14 @@ typedef struct Stages
 /* Replacing calls by the columns of the stage that computes them */
 typedef struct Substitution
 {
-	List	   *funcs;			/* FuncExprs */
-	List	   *values;			/* what their columns compute */
+	List	   *sites;			/* RstarCallSites */
 	int			first;			/* number of the first one's column */
 } Substitution;
 
 static bool divide_quals(Plan *plan, Split *split);
 static void divide(List *quals, bool *found, List **below, List **above);
 static Plan *add_stages(Stages *stages, List *tlist, List *quals, List *bound);
-static List *add_dependent_stages(Stages *stages, List *exprs);
+static List *add_dependent_stages(Stages *stages, List *exprs, List *bound);
 static bool choose_substitution(Stages *stages, List *exprs, Substitution *substitution);
 static bool try_substitution(Stages *stages, List *exprs, List *sites, bool guarded,
 							 Substitution *substitution);
@@ -179,7 +178,7 @@ add_stages(Stages *stages, List *tlist, List *quals, List *bound)
 
 	while (lc != NULL)
 	{
-		List	   *qual = add_dependent_stages(stages, list_make1(lfirst(lc)));
+		List	   *qual = add_dependent_stages(stages, list_make1(lfirst(lc)), NIL);
 
 		sites = rstar_calls_collect(params, (Node *) qual, NIL);
 		for (lc = lnext(quals, lc); lc != NULL; lc = lnext(quals, lc))
@@ -194,17 +193,19 @@ add_stages(Stages *stages, List *tlist, List *quals, List *bound)
 		make_stage(stages, rstar_columns_pass(stages->top->targetlist, INDEX_VAR), qual, sites,
 				   lc == NULL ? bound : NIL, true);
 	}
-	tlist = add_dependent_stages(stages, tlist);
+	tlist = add_dependent_stages(stages, tlist, bound);
 	sites = rstar_calls_collect(params, (Node *) tlist, NIL);
 	return make_stage(stages, tlist, NIL, sites, bound, true);
 }
 
 /*
  * Adds stages that compute calls on which others depend, and returns the
- * expressions with those calls replaced by columns.
+ * expressions with those calls replaced by columns.  A stage submits the calls
+ * that it computes and no others: the memo keeps a pair for each time that it
+ * was submitted until it has been evaluated.
  */
 static List *
-add_dependent_stages(Stages *stages, List *exprs)
+add_dependent_stages(Stages *stages, List *exprs, List *bound)
 {
 	for (int depth = 0; depth < MAX_DEPENDENT_STAGES; depth++)
 	{
@@ -215,12 +216,10 @@ add_dependent_stages(Stages *stages, List *exprs)
 		if (!choose_substitution(stages, exprs, &substitution))
 			break;
 		tlist = rstar_columns_pass(stages->top->targetlist, INDEX_VAR);
-		foreach(lc, substitution.values)
-			tlist = lappend(tlist, makeTargetEntry(copyObject(lfirst(lc)),
+		foreach(lc, substitution.sites)
+			tlist = lappend(tlist, makeTargetEntry(copyObject(guarded_value(lfirst(lc))),
 												   list_length(tlist) + 1, NULL, false));
-		make_stage(stages, tlist, NIL,
-				   rstar_calls_collect(&stages->facts->params, (Node *) exprs, NIL),
-				   NIL, true);
+		make_stage(stages, tlist, NIL, substitution.sites, bound, true);
 		exprs = (List *) replace_calls((Node *) exprs, &substitution);
 	}
 	return exprs;
@@ -248,8 +247,7 @@ try_substitution(Stages *stages, List *exprs, List *sites, bool guarded,
 	ListCell   *lc;
 	Node	   *replaced;
 
-	substitution->funcs = NIL;
-	substitution->values = NIL;
+	substitution->sites = NIL;
 	substitution->first = list_length(stages->top->targetlist) + 1;
 	foreach(lc, sites)
 	{
@@ -258,28 +256,34 @@ try_substitution(Stages *stages, List *exprs, List *sites, bool guarded,
 		if (site->guards != NIL &&
 			!(guarded && rstar_calls_count((Node *) exprs, site->func) == 1))
 			continue;
-		substitution->funcs = lappend(substitution->funcs, site->func);
-		substitution->values = lappend(substitution->values, guarded_value(site));
+		substitution->sites = lappend(substitution->sites, site);
 	}
-	if (substitution->funcs == NIL)
+	if (substitution->sites == NIL)
 		return false;
 	replaced = replace_calls((Node *) exprs, substitution);
 	return list_length(rstar_calls_collect(&stages->facts->params, replaced, NIL)) >
-		list_length(sites) - list_length(substitution->funcs);
+		list_length(sites) - list_length(substitution->sites);
 }
 
-/* CASE WHEN guards THEN call END */
+/*
+ * CASE WHEN guards THEN call END.  One guard may keep the next from raising an
+ * error also where it is NULL, and an AND goes on after a NULL.
+ */
 static Expr *
 guarded_value(RstarCallSite *site)
 {
 	Node	   *func = (Node *) site->func;
+	List	   *tests = NIL;
+	ListCell   *lc;
 	CaseExpr   *value;
 	CaseWhen   *when;
 
 	if (site->guards == NIL)
 		return &site->func->xpr;
+	foreach(lc, site->guards)
+		tests = lappend(tests, rstar_calls_bool_test(lfirst(lc), IS_TRUE));
 	when = makeNode(CaseWhen);
-	when->expr = make_ands_explicit(site->guards);
+	when->expr = make_ands_explicit(tests);
 	when->result = (Expr *) func;
 	when->location = -1;
 	value = makeNode(CaseExpr);
@@ -300,9 +304,9 @@ replace_calls(Node *expr, void *context)
 
 	if (expr != NULL && IsA(expr, FuncExpr))
 	{
-		foreach(lc, substitution->funcs)
+		foreach(lc, substitution->sites)
 		{
-			if (equal(lfirst(lc), expr))
+			if (equal(((RstarCallSite *) lfirst(lc))->func, expr))
 				return (Node *) makeVar(INDEX_VAR,
 										substitution->first + foreach_current_index(lc),
 										exprType(expr), exprTypmod(expr),

@@ -341,6 +341,7 @@ sub conditions
 		shape('score of a score', "SELECT id, S('q', $score\::text) FROM docs WHERE id <= 50 ORDER BY id"),
 		shape('score decides', "SELECT id, CASE WHEN $score > 60 THEN S('r', body) ELSE 0 END FROM docs ORDER BY id"),
 		shape('scores decide in turn', "SELECT id FROM docs WHERE $score > 80 OR S('r', body) > 80 OR S('t', body) > 80"),
+		shape('scores decide, one guard keeps the next from an error', "SELECT id, CASE WHEN nullif(cat, 0) > 0 THEN CASE WHEN 100 / cat > 0 THEN CASE WHEN $score > 50 THEN S('r', body) END END END FROM docs ORDER BY id"),
 		shape('same guarded call twice, another depends', "SELECT id, CASE WHEN lang = 'en' THEN S('r', body) END, CASE WHEN lang = 'de' THEN CASE WHEN S('r', body) > 50 THEN S('t', body) END END, cat = 1 OR $score > 50 OR S('u', body) > 50 FROM docs ORDER BY id"),
 		shape('and in a condition', "SELECT id, ($score > 50 AND S('r', body) > 50) FROM docs ORDER BY id"),
 		shape('null arguments', "SELECT id, S(CASE WHEN lang = 'en' THEN 'q' END, body) FROM docs ORDER BY id"),
@@ -366,6 +367,8 @@ sub limits
 	my $index = 'SET enable_seqscan = off;';
 	return (
 		shape('error in the arguments, limit', "SELECT id, S('q', (100 / (id - 50))::text) FROM docs WHERE id >= 10 LIMIT 20"),
+		shape('score decides, limit', "SELECT id, CASE WHEN $score > 60 THEN S('r', body) ELSE 0 END FROM docs LIMIT 10"),
+		shape('scores decide in turn, limit', "SELECT id, $score > 80 OR S('r', body) > 80 OR S('t', body) > 80 FROM docs LIMIT 21"),
 		shape('limit parameter', 'EXECUTE p(3, 2)', before => "$index SET plan_cache_mode = force_generic_plan; PREPARE p(int, int) AS SELECT id, $score FROM docs ORDER BY emb_distance LIMIT \$1 OFFSET \$2;"),
 		shape('limit parameter null', 'EXECUTE p(NULL)', before => "$index SET plan_cache_mode = force_generic_plan; PREPARE p(int) AS SELECT id, $score FROM docs ORDER BY emb_distance LIMIT \$1;"),
 		shape('offset only', "SELECT id, $score FROM docs ORDER BY emb_distance LIMIT ALL OFFSET 190", before => $index),
