@@ -306,7 +306,12 @@ fill_entry(RstarStatement *statement, const RstarCall *call, RstarMemoEntry *ent
 		}
 	}
 	if (submitted == RSTAR_SUBMITTED_JOINED || submitted == RSTAR_SUBMITTED_SENT)
+	{
 		rstar_memo_pend(statement, entry, waiter, cookie);
+		/* The statement may read many rows before it waits for the first */
+		if (ask.spec.unattended)
+			(void) rstar_launch_ensure();
+	}
 	else if (submitted != RSTAR_SUBMITTED_NONE)
 		rstar_memo_set(statement, entry, &result);
 	ask_end(&ask);
