@@ -43,13 +43,9 @@ typedef struct Ask
 } Ask;
 
 static double planning_score(const NullableDatum *args, bool *isnull);
-static bool announced_key(RstarStatement *statement, const RstarCall *call,
-						  const NullableDatum *args, RstarKey *key);
 static bool same_datum(Datum a, Datum b);
 static TimestampTz deadline(const RstarStatement *statement);
-static RstarMemoEntry *find_entry(RstarStatement *statement, const RstarCall *call,
-								  const RstarKey *key);
-static void fill_memo_key(RstarMemoKey *memo_key, const uint8 *key, int samples);
+static RstarMemoEntry *find_entry(RstarStatement *statement, const RstarKey *key, int samples);
 static void ask_begin(Ask *ask, RstarStatement *statement, const RstarCall *call,
 					  const RstarKey *key, RstarText query, RstarText doc);
 static void ask_end(Ask *ask);
@@ -82,8 +78,9 @@ rstar_score_get(const NullableDatum *args, bool *isnull)
 
 	statement = rstar_statement_current();
 	call = rstar_pair_resolve(statement, args);
-	if (announced_key(statement, call, args, &key) &&
-		(entry = find_entry(statement, call, &key))->state != RSTAR_MEMO_NEW)
+	if (rstar_score_announced(statement, call, args[RSTAR_ARG_QUERY].value,
+							  args[RSTAR_ARG_DOC].value, &key) &&
+		(entry = find_entry(statement, &key, call->samples))->state != RSTAR_MEMO_NEW)
 		 /* read ahead: neither detoasted nor hashed again */ ;
 	else
 	{
@@ -91,7 +88,7 @@ rstar_score_get(const NullableDatum *args, bool *isnull)
 		RstarText	doc = rstar_pair_text(args[RSTAR_ARG_DOC].value);
 
 		rstar_pair_key(call, query, doc, &key);
-		entry = find_entry(statement, call, &key);
+		entry = find_entry(statement, &key, call->samples);
 		if (entry->state == RSTAR_MEMO_NEW &&
 			fill_entry(statement, call, entry, query, doc, NULL, false,
 					   deadline(statement)) == RSTAR_SUBMITTED_NONE)
@@ -127,7 +124,8 @@ planning_score(const NullableDatum *args, bool *isnull)
 }
 
 void
-rstar_score_ahead(const NullableDatum *args, RstarScoreStats *stats, RstarAhead *ahead)
+rstar_score_ahead(const NullableDatum *args, int samples, RstarScoreStats *stats,
+				  RstarAhead *ahead)
 {
 	RstarStatement *statement;
 	const RstarCall *call;
@@ -145,14 +143,14 @@ rstar_score_ahead(const NullableDatum *args, RstarScoreStats *stats, RstarAhead 
 	query = rstar_pair_text(args[RSTAR_ARG_QUERY].value);
 	doc = rstar_pair_text(args[RSTAR_ARG_DOC].value);
 	rstar_pair_key(call, query, doc, &key);
-	memcpy(ahead->key, key.bytes, sizeof(ahead->key));
+	ahead->key = key;
 	ahead->query = args[RSTAR_ARG_QUERY].value;
 	ahead->doc = args[RSTAR_ARG_DOC].value;
 	ahead->call = call->id;
-	ahead->samples = call->samples;
+	ahead->samples = samples > 0 ? samples : call->samples;
 	ahead->valid = true;
 
-	entry = find_entry(statement, call, &key);
+	entry = find_entry(statement, &key, ahead->samples);
 	if (entry->state == RSTAR_MEMO_NEW)
 	{
 		RstarSubmitted submitted = fill_entry(statement, call, entry, query, doc, NULL, true,
@@ -182,26 +180,25 @@ rstar_score_announce(const RstarAhead *aheads, int n)
 	statement->nannounced = n;
 }
 
-static bool
-announced_key(RstarStatement *statement, const RstarCall *call,
-			  const NullableDatum *args, RstarKey *key)
+bool
+rstar_score_announced(const RstarStatement *statement, const RstarCall *call,
+					  Datum query, Datum doc, RstarKey *key)
 {
 	for (int i = 0; i < statement->nannounced; i++)
 	{
 		const RstarAhead *ahead = &statement->announced[i];
 
 		if (ahead->valid && ahead->call == call->id &&
-			ahead->doc == args[RSTAR_ARG_DOC].value &&
-			same_datum(ahead->query, args[RSTAR_ARG_QUERY].value))
+			ahead->doc == doc && same_datum(ahead->query, query))
 		{
-			memcpy(key->bytes, ahead->key, sizeof(key->bytes));
+			*key = ahead->key;
 			return true;
 		}
 	}
 	return false;
 }
 
-/* The query may be a constant, of which plan and node have a copy each */
+/* The query may be a constant or a set's, of which there are several copies */
 static bool
 same_datum(Datum a, Datum b)
 {
@@ -210,24 +207,27 @@ same_datum(Datum a, Datum b)
 
 	if (a == b)
 		return true;
-	return !VARATT_IS_EXTERNAL(va) && !VARATT_IS_EXTERNAL(vb) &&
-		VARSIZE_ANY(va) == VARSIZE_ANY(vb) && memcmp(va, vb, VARSIZE_ANY(va)) == 0;
+	if (VARATT_IS_EXTERNAL(va) || VARATT_IS_EXTERNAL(vb) ||
+		VARATT_IS_COMPRESSED(va) || VARATT_IS_COMPRESSED(vb))
+		return false;
+	return VARSIZE_ANY_EXHDR(va) == VARSIZE_ANY_EXHDR(vb) &&
+		memcmp(VARDATA_ANY(va), VARDATA_ANY(vb), VARSIZE_ANY_EXHDR(va)) == 0;
 }
 
 static RstarMemoEntry *
-find_entry(RstarStatement *statement, const RstarCall *call, const RstarKey *key)
+find_entry(RstarStatement *statement, const RstarKey *key, int samples)
 {
 	RstarMemoKey memo_key;
 
-	fill_memo_key(&memo_key, key->bytes, call->samples);
+	rstar_score_memo_key(&memo_key, key, samples);
 	return rstar_memo_entry(statement, &memo_key);
 }
 
-static void
-fill_memo_key(RstarMemoKey *memo_key, const uint8 *key, int samples)
+void
+rstar_score_memo_key(RstarMemoKey *memo_key, const RstarKey *key, int samples)
 {
 	memset(memo_key, 0, sizeof(RstarMemoKey));
-	memcpy(memo_key->key.bytes, key, sizeof(memo_key->key.bytes));
+	memo_key->key = *key;
 	memo_key->samples = samples;
 	memo_key->zero = rstar_unscored_reply == RSTAR_UNSCORED_ZERO;
 	memo_key->fresh = !rstar_cache;
@@ -248,7 +248,7 @@ rstar_score_submit(RstarStatement *statement, const RstarCall *call, const Rstar
 {
 	RstarMemoEntry *entry = MemoryContextAllocZero(statement->context, sizeof(RstarMemoEntry));
 
-	fill_memo_key(&entry->key, key->bytes, samples);
+	rstar_score_memo_key(&entry->key, key, samples);
 	if (fill_entry(statement, call, entry, query, doc, have, false, until) != RSTAR_SUBMITTED_NONE)
 		return entry;
 	pfree(entry);
@@ -265,7 +265,7 @@ rstar_score_forget(const RstarAhead *aheads, int n)
 	{
 		if (!aheads[i].valid)
 			continue;
-		fill_memo_key(&memo_key, aheads[i].key, aheads[i].samples);
+		rstar_score_memo_key(&memo_key, &aheads[i].key, aheads[i].samples);
 		rstar_memo_forget(statement, &memo_key);
 	}
 }
@@ -478,7 +478,7 @@ rstar_score_explain(RstarStatement *statement, const RstarCall *call, const Rsta
 	bool		isnull;
 
 	memset(tally, 0, sizeof(RstarTally));
-	fill_memo_key(&entry->key, key->bytes, call->samples);
+	rstar_score_memo_key(&entry->key, key, call->samples);
 	entry->explained = true;
 	if (fill_entry(statement, call, entry, query, doc, NULL, false, deadline(statement)) != RSTAR_SUBMITTED_NONE)
 	{

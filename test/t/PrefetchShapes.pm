@@ -77,7 +77,7 @@ my $docs_after = 'SELECT id, s FROM docs ORDER BY id; ROLLBACK;';
 
 sub prefetch_shapes
 {
-	my @shapes = (plain(), filters(), joins(), groups(), subqueries(), changes(), partitions(),
+	my @shapes = (plain(), filters(), joins(), groups(), sets(), subqueries(), changes(), partitions(),
 		cursors(), parallel(), functions(), conditions(), security(), limits(), refused(), types());
 
 	foreach my $shape (@shapes)
@@ -194,6 +194,41 @@ sub groups
 		shape('aggregate of distinct scores', "SELECT count(DISTINCT $score) FROM docs"),
 		shape('percentile', "SELECT percentile_disc(0.5) WITHIN GROUP (ORDER BY $score) FROM docs"),
 		shape('spilled hash aggregate', "SELECT id, max($score) FROM docs GROUP BY id ORDER BY 1", before => "SET work_mem = '64kB'; SET enable_sort = off;"),
+	);
+}
+
+sub sets
+{
+	my $sorted = 'SET enable_hashagg = off;';
+	my $from = 'FROM qs JOIN docs USING (cat) WHERE id <= 60 GROUP BY q ORDER BY q';
+	return (
+		shape('sets, sorted', "SELECT q, retro_star_rerank_agg(q, id, body) $from", before => $sorted),
+		shape('sets, hashed', "SELECT q, retro_star_rerank_agg(q, id, body) $from", before => 'SET enable_sort = off;', node => 0),
+		shape('sets, one of all', "SELECT retro_star_rerank_agg('q', id, body, 3) FROM docs", node => 0),
+		shape('sets, filter', "SELECT q, retro_star_rerank_agg(q, id, body, 2) FILTER (WHERE lang = 'en') $from", before => $sorted),
+		shape('sets, score as a filter', "SELECT q, retro_star_rerank_agg(q, id, body, 2) FILTER (WHERE $score > 50) $from", before => $sorted),
+		shape('sets, sorted in the aggregate', "SELECT q, retro_star_rerank_agg(q, id, body, 2 ORDER BY id DESC) $from", before => $sorted),
+		shape('sets, distinct', "SELECT q, retro_star_rerank_agg(DISTINCT q, lang, left(body, 18)) $from", before => $sorted),
+		shape('sets, having', "SELECT q FROM qs JOIN docs USING (cat) WHERE id <= 60 GROUP BY q HAVING retro_star_rerank_agg(q, id, body) IS NOT NULL ORDER BY q", before => $sorted),
+		shape('sets, nulls', "SELECT q, retro_star_rerank_agg(nullif(q, 'query 3'), id, nullif(body, '')) FILTER (WHERE id > 3) $from", before => $sorted),
+		shape('sets, null documents', "SELECT q, retro_star_rerank_agg(q, id, CASE WHEN lang = 'en' THEN body END) $from", before => $sorted),
+		shape('sets, document twice', "SELECT q, retro_star_rerank_agg(q, n, body) FROM qs JOIN docs USING (cat), generate_series(1, 2) n WHERE id <= 30 GROUP BY q ORDER BY q", before => $sorted),
+		shape('sets, fresh', "SELECT q, retro_star_rerank_agg(q, id, body) $from", before => "$sorted SET retrostar.cache = off; SET retrostar.samples = 2;"),
+		shape('sets, adaptive', "SELECT q, retro_star_rerank_agg(q, id, body, 2) $from", before => "$sorted SET retrostar.passes = 'adaptive:1,2,4';"),
+		shape('sets, first pass of a few', "SELECT q, retro_star_rerank_agg(q, id, body) $from", before => "$sorted SET retrostar.passes = '5\@1,2\@3';"),
+		shape('sets, first pass of a few, sorted', "SELECT q, retro_star_rerank_agg(q, id, body ORDER BY emb_distance) $from", before => "$sorted SET retrostar.passes = '5\@1,2\@3';"),
+		shape('sets, first pass of a few, one query', "SELECT lang, retro_star_rerank_agg('q', id, body) FROM docs GROUP BY lang ORDER BY lang", before => "$sorted SET retrostar.passes = '30\@1,2\@3';"),
+		shape('sets, rollup', "SELECT cat, lang, retro_star_rerank_agg('q', id, body, 3) FROM docs WHERE id <= 40 GROUP BY ROLLUP (cat, lang) ORDER BY 1, 2", before => $sorted),
+		shape('sets, cube', "SELECT cat, lang, retro_star_rerank_agg('q', id, body, 3) FROM docs WHERE id <= 40 GROUP BY CUBE (cat, lang) ORDER BY 1, 2"),
+		shape('sets and scores', "SELECT cat, max($score), retro_star_rerank_agg('q', id, body, 2) FROM docs GROUP BY cat ORDER BY cat", before => $sorted),
+		shape('sets, little memory', "SELECT q, retro_star_rerank_agg(q, id, body, 2) $from", before => "$sorted SET work_mem = '64kB';"),
+		shape('sets, limit', "SELECT q, retro_star_rerank_agg(q, id, body) $from LIMIT 1", before => $sorted, extra => 30),
+		shape('sets, limit in a cursor', 'FETCH 1 FROM c', node => undef, extra => 30, before => "BEGIN; $sorted DECLARE c CURSOR FOR SELECT q, retro_star_rerank_agg(q, id, body) $from;", after => 'ROLLBACK;'),
+		shape('sets, errors', "SELECT q, retro_star_rerank_agg(q || id, id, body) $from", before => $sorted),
+		shape('sets, error in the documents', "SELECT q, retro_star_rerank_agg(q, id, (100 / (60 - id))::text) $from LIMIT 1", before => $sorted, extra => 30),
+		shape('sets, no empty document', "SELECT q, retro_star_rerank_agg(q, id, CASE WHEN id = 10 THEN '' ELSE body END) $from", before => "$sorted SET retrostar.on_error = 'null';"),
+		shape('sets, volatile ids', "SELECT q, array_length(retro_star_rerank_agg(q, random(), body), 1) $from", before => $sorted, node => 0),
+		shape('sets, correlated', "SELECT qid, (SELECT retro_star_rerank_agg(qs.q, id, body, 1) FROM docs WHERE docs.cat = qs.cat AND id <= 60 GROUP BY lang ORDER BY lang LIMIT 1) FROM qs ORDER BY 1", before => $sorted, extra => 60),
 	);
 }
 
