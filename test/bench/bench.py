@@ -16,6 +16,7 @@ import threading
 import time
 import urllib.request
 
+from overhead import overhead_part
 from session import Session, cpu_us, rss_anon_mb, stalled_us
 from statements import sets_part, shapes_part
 
@@ -434,7 +435,8 @@ def sessions_part(bench):
 
 
 PARTS = {'rate': rate_part, 'cpu': cpu_part, 'instant': instant_part, 'cached': cached_part,
-         'sessions': sessions_part, 'sets': sets_part, 'shapes': shapes_part}
+         'sessions': sessions_part, 'sets': sets_part, 'shapes': shapes_part,
+         'overhead': overhead_part}
 
 if __name__ == '__main__':
     main()
