@@ -40,6 +40,7 @@
 #include "nodes/extensible.h"
 #include "nodes/nodeFuncs.h"
 #include "utils/float.h"
+#include "utils/lsyscache.h"
 
 #include "scan.h"
 
@@ -66,6 +67,7 @@ typedef struct PrefetchSite
 	bool		may_raise;		/* evaluating these may raise an error */
 	List	   *init_params;	/* parameters of init plans in them */
 	bool		lasting;		/* query and doc stay valid with the row */
+	bool		strict;			/* was declared so: without a NULL it is called */
 
 	/* sets of documents: what is asked for at first, since the last (re)scan */
 	int			samples;
@@ -249,6 +251,7 @@ init_args(PrefetchSite *site, FuncExpr *func, PlanState *parent)
 	}
 	foreach(lc, func->args)
 		site->args[foreach_current_index(lc)] = ExecInitExpr(lfirst(lc), parent);
+	site->strict = func_strict(func->funcid);
 }
 
 /* Is the value part of the row, or of something that lives longer? */
@@ -465,6 +468,7 @@ submit_row(PrefetchState *state, RstarRow *row, bool to_end)
 	{
 		PrefetchSite *site = &state->sites[i];
 		NullableDatum args[RSTAR_NARGS];
+		bool		called = true;
 
 		if (!may_evaluate(state, site, to_end))
 		{
@@ -479,8 +483,9 @@ submit_row(PrefetchState *state, RstarRow *row, bool to_end)
 			args[k].isnull = true;
 			if (site->args[k] != NULL)
 				args[k].value = ExecEvalExpr(site->args[k], econtext, &args[k].isnull);
+			called = called && !(site->strict && args[k].isnull);
 		}
-		if (site->kind == RSTAR_CALL_SCORE || in_first_pass(site, args))
+		if (site->kind == RSTAR_CALL_SCORE ? called : in_first_pass(site, args))
 			rstar_score_ahead(args, site->samples, &state->report.stats, &row->aheads[i]);
 	}
 	MemoryContextSwitchTo(old);

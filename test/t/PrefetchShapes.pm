@@ -55,6 +55,10 @@ CREATE FUNCTION score_volatile(query text, doc text, task text = NULL, relevance
   query_type text = NULL, doc_type text = NULL, samples int = NULL, server text = NULL)
   RETURNS float8 AS '$libdir/retrostar', 'retrostar_retro_star_score'
   LANGUAGE C VOLATILE COST 1000000;
+CREATE FUNCTION score_strict(query text, doc text, task text, relevance_definition text,
+  query_type text, doc_type text, samples int, server text)
+  RETURNS float8 AS '$libdir/retrostar', 'retrostar_retro_star_score'
+  LANGUAGE C STABLE STRICT COST 1000000;
 CREATE FUNCTION sw(text) RETURNS float8 LANGUAGE sql STABLE PARALLEL RESTRICTED
   AS $$ SELECT retro_star_score('q', $1) $$;
 CREATE FUNCTION some_ids(int) RETURNS SETOF int LANGUAGE sql VOLATILE
@@ -224,7 +228,7 @@ sub sets
 		shape('sets, little memory', "SELECT q, retro_star_rerank_agg(q, id, body, 2) $from", before => "$sorted SET work_mem = '64kB';"),
 		shape('sets, limit', "SELECT q, retro_star_rerank_agg(q, id, body) $from LIMIT 1", before => $sorted, extra => 30),
 		shape('sets, limit in a cursor', 'FETCH 1 FROM c', node => undef, extra => 30, before => "BEGIN; $sorted DECLARE c CURSOR FOR SELECT q, retro_star_rerank_agg(q, id, body) $from;", after => 'ROLLBACK;'),
-		shape('sets, errors', "SELECT q, retro_star_rerank_agg(q || id, id, body) $from", before => $sorted),
+		shape('sets, errors', "SELECT q, retro_star_rerank_agg(q || id, id, body) $from", before => $sorted, extra => 120),
 		shape('sets, error in the documents', "SELECT q, retro_star_rerank_agg(q, id, (100 / (60 - id))::text) $from LIMIT 1", before => $sorted, extra => 30),
 		shape('sets, no empty document', "SELECT q, retro_star_rerank_agg(q, id, CASE WHEN id = 10 THEN '' ELSE body END) $from", before => "$sorted SET retrostar.on_error = 'null';"),
 		shape('sets, volatile ids', "SELECT q, array_length(retro_star_rerank_agg(q, random(), body), 1) $from", before => $sorted, node => 0),
@@ -357,6 +361,7 @@ sub functions
 		shape('sql function', "SELECT h('zz')", node => 0, before => "BEGIN; CREATE FUNCTION h(text) RETURNS SETOF int LANGUAGE sql AS \$\$ SELECT id FROM docs ORDER BY S(\$1, body) DESC LIMIT 5 \$\$;", after => 'ROLLBACK;'),
 		shape('sql function, stopped', "SELECT h('zz') LIMIT 2", node => 0, extra => 30, before => "BEGIN; CREATE FUNCTION h(text) RETURNS SETOF int LANGUAGE sql AS \$\$ SELECT id FROM docs WHERE S(\$1, body) > 20 \$\$;", after => 'ROLLBACK;'),
 		shape('return query', "SELECT * FROM k('zz')", node => 0, before => "BEGIN; CREATE FUNCTION k(t text) RETURNS TABLE(i int) LANGUAGE plpgsql AS \$\$ BEGIN RETURN QUERY SELECT id FROM docs ORDER BY S(t, body) DESC LIMIT 5; END \$\$;", after => 'ROLLBACK;'),
+		shape('declared strict', "SELECT id, score_strict('q', body, 'biology', nullif(lang, 'de'), 'a', 'b', 1, 'gpu') FROM docs ORDER BY id"),
 		shape('inlined wrapper', "SELECT id FROM docs ORDER BY sw(body) DESC LIMIT 5"),
 		shape('volatile beside', "SELECT id, nextval('ts'), $score FROM docs ORDER BY emb_distance LIMIT 10", before => 'SET enable_seqscan = off; CREATE TEMP SEQUENCE ts;', after => "SELECT nextval('ts');"),
 		shape('prepared', "EXECUTE p('hello', 60)", before => "SET plan_cache_mode = force_generic_plan; PREPARE p(text, float8) AS SELECT id FROM docs WHERE S(\$1, body) > \$2 ORDER BY id;"),
