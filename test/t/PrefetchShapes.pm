@@ -207,7 +207,7 @@ sub sets
 	my $from = 'FROM qs JOIN docs USING (cat) WHERE id <= 60 GROUP BY q ORDER BY q';
 	return (
 		shape('sets, sorted', "SELECT q, retro_star_rerank_agg(q, id, body) $from", before => $sorted),
-		shape('sets, hashed', "SELECT q, retro_star_rerank_agg(q, id, body) $from", before => 'SET enable_sort = off;', node => 0),
+		shape('sets, hashed', "SELECT q, retro_star_rerank_agg(q, id, body) FROM qs JOIN docs USING (cat) WHERE id <= 60 GROUP BY q", before => 'SET enable_sort = off;', node => 0),
 		shape('sets, one of all', "SELECT retro_star_rerank_agg('q', id, body, 3) FROM docs", node => 0),
 		shape('sets, filter', "SELECT q, retro_star_rerank_agg(q, id, body, 2) FILTER (WHERE lang = 'en') $from", before => $sorted),
 		shape('sets, score as a filter', "SELECT q, retro_star_rerank_agg(q, id, body, 2) FILTER (WHERE $score > 50) $from", before => $sorted),
