@@ -193,6 +193,8 @@ sub groups
 		shape('distinct', "SELECT DISTINCT round(${score}::numeric, -1) FROM docs ORDER BY 1"),
 		shape('distinct on', "SELECT DISTINCT ON (cat) cat, id FROM docs ORDER BY cat, $score DESC"),
 		shape('grouping sets', "SELECT cat, lang, max($score), grouping(cat) FROM docs GROUP BY GROUPING SETS ((cat), (lang), ()) ORDER BY 1, 2"),
+		shape('sorted and hashed groups, limit', "SELECT i, c, max(S('q', b)) FROM big GROUP BY GROUPING SETS ((i), (c)) LIMIT 2", extra => 14,
+			before => "CREATE TEMP TABLE big AS SELECT i, i % 5 AS c, 'b' || i AS b FROM generate_series(1, 20000) i; ANALYZE big; SET work_mem = '64kB';"),
 		shape('cube over scores', "SELECT cat, round(${score}::numeric, -1) r, count(*) FROM docs GROUP BY CUBE (cat, r) ORDER BY 1, 2"),
 		shape('ordered aggregate', "SELECT cat, array_agg(id ORDER BY $score DESC) FROM docs WHERE id <= 50 GROUP BY cat ORDER BY 1"),
 		shape('aggregate of distinct scores', "SELECT count(DISTINCT $score) FROM docs"),
