@@ -58,6 +58,9 @@
 /* Rows to read ahead at first when nobody knows how many will be wanted */
 #define FIRST_WINDOW 8
 
+/* Rows to read ahead while no score is waited for */
+#define KNOWN_WINDOW 32
+
 /* A call that is made ahead */
 typedef struct PrefetchSite
 {
@@ -68,7 +71,6 @@ typedef struct PrefetchSite
 	List	   *init_params;	/* parameters of init plans in them */
 	bool		lasting;		/* query and doc stay valid with the row */
 	bool		strict;			/* was declared so: without a NULL it is called */
-
 	/* sets of documents: what is asked for at first, since the last (re)scan */
 	int			samples;
 	int			documents;
@@ -94,6 +96,7 @@ typedef struct PrefetchState
 	TupleTableSlot *ahead_slot;
 
 	RstarRing	ring;			/* rows read ahead */
+	int			npending;		/* rows in it that wait for an answer */
 	RstarRow   *current;		/* the row that was returned last, or NULL */
 
 	/* since the last (re)scan */
@@ -118,6 +121,7 @@ static TupleTableSlot *exec(CustomScanState *node);
 static void start_scan(PrefetchState *state);
 static double eval_bound(PrefetchState *state);
 static TupleTableSlot *next_row(PrefetchState *state);
+static RstarRow *take_row(PrefetchState *state);
 static TupleTableSlot *pass_row(PrefetchState *state);
 static void fill(PrefetchState *state);
 static bool reads_to_end(PrefetchState *state);
@@ -243,13 +247,11 @@ init_args(PrefetchSite *site, FuncExpr *func, PlanState *parent)
 	ListCell   *lc;
 
 	site->lasting = is_lasting(query) && is_lasting(doc);
+	site->args[RSTAR_ARG_QUERY] = ExecInitExpr((Expr *) query, parent);
+	site->args[RSTAR_ARG_DOC] = ExecInitExpr((Expr *) doc, parent);
 	if (is_set)
-	{
-		site->args[RSTAR_ARG_QUERY] = ExecInitExpr((Expr *) query, parent);
-		site->args[RSTAR_ARG_DOC] = ExecInitExpr((Expr *) doc, parent);
 		return;
-	}
-	foreach(lc, func->args)
+	for_each_from(lc, func->args, RSTAR_ARG_DOC + 1)
 		site->args[foreach_current_index(lc)] = ExecInitExpr(lfirst(lc), parent);
 	site->strict = func_strict(func->funcid);
 }
@@ -361,10 +363,19 @@ next_row(PrefetchState *state)
 	fill(state);
 	if (state->ring.count == 0)
 		return ExecClearTuple(slot);
-	state->current = rstar_ring_take(&state->ring);
+	state->current = take_row(state);
 	count_taken(state);
 	announce(state, state->current);
 	return rstar_ring_store(state->current, slot);
+}
+
+static RstarRow *
+take_row(PrefetchState *state)
+{
+	RstarRow   *row = rstar_ring_take(&state->ring);
+
+	state->npending -= row->pending;
+	return row;
 }
 
 static TupleTableSlot *
@@ -383,7 +394,10 @@ pass_row(PrefetchState *state)
 	return ExecStoreVirtualTuple(slot);
 }
 
-/* Reads rows into the ring as far as is right now */
+/*
+ * Reads rows into the ring as far as is right now.  While all scores are known
+ * many rows gain nothing, and few stay in the CPU's cache until they are taken.
+ */
 static void
 fill(PrefetchState *state)
 {
@@ -391,7 +405,8 @@ fill(PrefetchState *state)
 	bool		to_end = reads_to_end(state);
 	int			target = fill_target(state);
 
-	while (!state->eof && ring->count < target &&
+	while (!state->eof &&
+		   ring->count < (state->npending > 0 ? target : Min(target, KNOWN_WINDOW)) &&
 		   (ring->count == 0 || ring->bytes < work_mem * (Size) 1024))
 	{
 		TupleTableSlot *slot;
@@ -485,18 +500,16 @@ submit_row(PrefetchState *state, RstarRow *row, bool to_end)
 				args[k].value = ExecEvalExpr(site->args[k], econtext, &args[k].isnull);
 			called = called && !(site->strict && args[k].isnull);
 		}
-		if (site->kind == RSTAR_CALL_SCORE ? called : in_first_pass(site, args))
-			rstar_score_ahead(args, site->samples, &state->report.stats, &row->aheads[i]);
+		if ((site->kind == RSTAR_CALL_SCORE ? called : in_first_pass(site, args)) &&
+			rstar_score_ahead(args, site->samples, &state->report.stats, &row->aheads[i]))
+			row->pending = true;
 	}
+	state->npending += row->pending;
 	MemoryContextSwitchTo(old);
 	ExecClearTuple(state->ahead_slot);
 }
 
-/*
- * Will the set ask for this document as soon as it gets it?  Its first pass
- * may be of so many documents only.  A set has one query; several sets may have
- * the same, and then this counts too many and misses some.
- */
+/* Is it asked for at once?  Sets of one query count as one, which misses some. */
 static bool
 in_first_pass(PrefetchSite *site, const NullableDatum *args)
 {
@@ -591,7 +604,7 @@ drop_rows(PrefetchState *state)
 	free_current(state);
 	state->report.rows_dropped += state->ring.count;
 	while (state->ring.count > 0)
-		rstar_ring_free_row(rstar_ring_take(&state->ring));
+		rstar_ring_free_row(take_row(state));
 }
 
 /* The memory goes with the query's, and with it what was submitted */
@@ -616,10 +629,7 @@ rescan(CustomScanState *node)
 		ExecReScan(outerPlanState(node));
 }
 
-/*
- * The executor says so after each run, also when a cursor will go on: only a
- * run to the end is the last one.
- */
+/* After each run, also of a cursor: only a run to the end is the last one */
 static void
 shutdown_scan(CustomScanState *node)
 {

@@ -43,6 +43,10 @@ typedef struct Ask
 } Ask;
 
 static double planning_score(const NullableDatum *args, bool *isnull);
+static const RstarAhead *announced(const RstarStatement *statement, const RstarCall *call,
+								   Datum query, Datum doc);
+static RstarMemoEntry *ahead_entry(RstarStatement *statement, const RstarCall *call,
+								   const RstarAhead *ahead);
 static bool same_datum(Datum a, Datum b);
 static TimestampTz deadline(const RstarStatement *statement);
 static RstarMemoEntry *find_entry(RstarStatement *statement, const RstarKey *key, int samples);
@@ -65,6 +69,7 @@ rstar_score_get(const NullableDatum *args, bool *isnull)
 {
 	RstarStatement *statement;
 	const RstarCall *call;
+	const RstarAhead *ahead;
 	RstarMemoEntry *entry;
 	RstarKey	key;
 	double		score;
@@ -78,9 +83,9 @@ rstar_score_get(const NullableDatum *args, bool *isnull)
 
 	statement = rstar_statement_current();
 	call = rstar_pair_resolve(statement, args);
-	if (rstar_score_announced(statement, call, args[RSTAR_ARG_QUERY].value,
-							  args[RSTAR_ARG_DOC].value, &key) &&
-		(entry = find_entry(statement, &key, call->samples))->state != RSTAR_MEMO_NEW)
+	ahead = announced(statement, call, args[RSTAR_ARG_QUERY].value, args[RSTAR_ARG_DOC].value);
+	if (ahead != NULL &&
+		(entry = ahead_entry(statement, call, ahead))->state != RSTAR_MEMO_NEW)
 		 /* read ahead: neither detoasted nor hashed again */ ;
 	else
 	{
@@ -123,7 +128,7 @@ planning_score(const NullableDatum *args, bool *isnull)
 	return *isnull ? 0 : (double) known.sum / known.scored;
 }
 
-void
+bool
 rstar_score_ahead(const NullableDatum *args, int samples, RstarScoreStats *stats,
 				  RstarAhead *ahead)
 {
@@ -136,7 +141,7 @@ rstar_score_ahead(const NullableDatum *args, int samples, RstarScoreStats *stats
 
 	ahead->valid = false;
 	if (args[RSTAR_ARG_QUERY].isnull || args[RSTAR_ARG_DOC].isnull)
-		return;
+		return false;
 	rstar_score_require_preload();
 	statement = rstar_statement_current();
 	call = rstar_pair_resolve(statement, args);
@@ -150,7 +155,7 @@ rstar_score_ahead(const NullableDatum *args, int samples, RstarScoreStats *stats
 	ahead->samples = samples > 0 ? samples : call->samples;
 	ahead->valid = true;
 
-	entry = find_entry(statement, &key, ahead->samples);
+	entry = ahead->entry = find_entry(statement, &key, ahead->samples);
 	if (entry->state == RSTAR_MEMO_NEW)
 	{
 		RstarSubmitted submitted = fill_entry(statement, call, entry, query, doc, NULL, true,
@@ -169,6 +174,7 @@ rstar_score_ahead(const NullableDatum *args, int samples, RstarScoreStats *stats
 		stats->cached++;
 	if (entry->state != RSTAR_MEMO_NEW)
 		rstar_memo_keep(entry);
+	return entry->state == RSTAR_MEMO_PENDING;
 }
 
 void
@@ -184,18 +190,36 @@ bool
 rstar_score_announced(const RstarStatement *statement, const RstarCall *call,
 					  Datum query, Datum doc, RstarKey *key)
 {
+	const RstarAhead *ahead = announced(statement, call, query, doc);
+
+	if (ahead != NULL)
+		*key = ahead->key;
+	return ahead != NULL;
+}
+
+static const RstarAhead *
+announced(const RstarStatement *statement, const RstarCall *call, Datum query, Datum doc)
+{
 	for (int i = 0; i < statement->nannounced; i++)
 	{
 		const RstarAhead *ahead = &statement->announced[i];
 
 		if (ahead->valid && ahead->call == call->id &&
 			ahead->doc == doc && same_datum(ahead->query, query))
-		{
-			*key = ahead->key;
-			return true;
-		}
+			return ahead;
 	}
-	return false;
+	return NULL;
+}
+
+/* Mostly it is where it was */
+static RstarMemoEntry *
+ahead_entry(RstarStatement *statement, const RstarCall *call, const RstarAhead *ahead)
+{
+	RstarMemoKey memo_key;
+
+	rstar_score_memo_key(&memo_key, &ahead->key, call->samples);
+	return rstar_memo_is(ahead->entry, &memo_key) ? ahead->entry :
+		rstar_memo_entry(statement, &memo_key);
 }
 
 /* The query may be a constant or a set's, of which there are several copies */
