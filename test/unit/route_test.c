@@ -374,33 +374,34 @@ test_classes(void)
 		RstarVerdict verdict;
 		int			used;
 	}			cases[] = {
-		{"200 understood", {RSTAR_OUTCOME_ANSWER, 0, -1, false, false}, RSTAR_VERDICT_DONE, 0},
-		{"200 with junk", {RSTAR_OUTCOME_BAD_REPLY, 0, -1, false, false}, RSTAR_VERDICT_RETRY, 1},
-		{"time-out", {RSTAR_OUTCOME_TIMEOUT, 0, -1, false, false}, RSTAR_VERDICT_RETRY, 1},
-		{"transport", {RSTAR_OUTCOME_TRANSPORT, 0, -1, false, false}, RSTAR_VERDICT_RETRY, 0},
-		{"cancelled", {RSTAR_OUTCOME_CANCELLED, 0, -1, false, false}, RSTAR_VERDICT_FAIL, 0},
-		{"204", {RSTAR_OUTCOME_STATUS, 204, -1, false, false}, RSTAR_VERDICT_RETRY, 1},
-		{"301", {RSTAR_OUTCOME_STATUS, 301, -1, false, false}, RSTAR_VERDICT_FAIL, 0},
-		{"400", {RSTAR_OUTCOME_STATUS, 400, -1, false, false}, RSTAR_VERDICT_FAIL, 0},
-		{"400 unknown model", {RSTAR_OUTCOME_STATUS, 400, -1, true, false}, RSTAR_VERDICT_RETRY, 0},
-		{"401", {RSTAR_OUTCOME_STATUS, 401, -1, false, false}, RSTAR_VERDICT_RETRY, 0},
-		{"402", {RSTAR_OUTCOME_STATUS, 402, -1, false, false}, RSTAR_VERDICT_FAIL, 0},
-		{"403", {RSTAR_OUTCOME_STATUS, 403, -1, false, false}, RSTAR_VERDICT_RETRY, 0},
-		{"403 quota", {RSTAR_OUTCOME_STATUS, 403, -1, false, true}, RSTAR_VERDICT_FAIL, 0},
-		{"404", {RSTAR_OUTCOME_STATUS, 404, -1, false, false}, RSTAR_VERDICT_FAIL, 0},
-		{"404 unknown model", {RSTAR_OUTCOME_STATUS, 404, -1, true, false}, RSTAR_VERDICT_RETRY, 0},
-		{"408", {RSTAR_OUTCOME_STATUS, 408, -1, false, false}, RSTAR_VERDICT_RETRY, 0},
-		{"413", {RSTAR_OUTCOME_STATUS, 413, -1, false, false}, RSTAR_VERDICT_FAIL, 0},
-		{"418", {RSTAR_OUTCOME_STATUS, 418, -1, false, false}, RSTAR_VERDICT_FAIL, 0},
-		{"422", {RSTAR_OUTCOME_STATUS, 422, -1, false, false}, RSTAR_VERDICT_FAIL, 0},
-		{"429", {RSTAR_OUTCOME_STATUS, 429, -1, false, false}, RSTAR_VERDICT_RETRY, 0},
-		{"429 quota", {RSTAR_OUTCOME_STATUS, 429, 5, false, true}, RSTAR_VERDICT_FAIL, 0},
-		{"500", {RSTAR_OUTCOME_STATUS, 500, -1, false, false}, RSTAR_VERDICT_RETRY, 1},
-		{"501", {RSTAR_OUTCOME_STATUS, 501, -1, false, false}, RSTAR_VERDICT_RETRY, 1},
-		{"502", {RSTAR_OUTCOME_STATUS, 502, -1, false, false}, RSTAR_VERDICT_RETRY, 1},
-		{"503", {RSTAR_OUTCOME_STATUS, 503, -1, false, false}, RSTAR_VERDICT_RETRY, 0},
-		{"504", {RSTAR_OUTCOME_STATUS, 504, -1, false, false}, RSTAR_VERDICT_RETRY, 1},
-		{"599", {RSTAR_OUTCOME_STATUS, 599, -1, false, false}, RSTAR_VERDICT_RETRY, 1},
+		{"200 understood", {RSTAR_OUTCOME_ANSWER, 0, -1, false, false, false}, RSTAR_VERDICT_DONE, 0},
+		{"200 with junk", {RSTAR_OUTCOME_BAD_REPLY, 0, -1, false, false, false}, RSTAR_VERDICT_RETRY, 1},
+		{"time-out", {RSTAR_OUTCOME_TIMEOUT, 0, -1, false, false, false}, RSTAR_VERDICT_RETRY, 1},
+		{"transport", {RSTAR_OUTCOME_TRANSPORT, 0, -1, false, false, false}, RSTAR_VERDICT_RETRY, 0},
+		{"untrusted", {RSTAR_OUTCOME_UNTRUSTED, 0, -1, false, false, false}, RSTAR_VERDICT_RETRY, 0},
+		{"cancelled", {RSTAR_OUTCOME_CANCELLED, 0, -1, false, false, false}, RSTAR_VERDICT_FAIL, 0},
+		{"204", {RSTAR_OUTCOME_STATUS, 204, -1, false, false, false}, RSTAR_VERDICT_RETRY, 1},
+		{"301", {RSTAR_OUTCOME_STATUS, 301, -1, false, false, false}, RSTAR_VERDICT_FAIL, 0},
+		{"400", {RSTAR_OUTCOME_STATUS, 400, -1, false, false, false}, RSTAR_VERDICT_FAIL, 0},
+		{"400 unknown model", {RSTAR_OUTCOME_STATUS, 400, -1, true, false, false}, RSTAR_VERDICT_RETRY, 0},
+		{"401", {RSTAR_OUTCOME_STATUS, 401, -1, false, false, false}, RSTAR_VERDICT_RETRY, 0},
+		{"402", {RSTAR_OUTCOME_STATUS, 402, -1, false, false, false}, RSTAR_VERDICT_FAIL, 0},
+		{"403", {RSTAR_OUTCOME_STATUS, 403, -1, false, false, false}, RSTAR_VERDICT_RETRY, 0},
+		{"403 quota", {RSTAR_OUTCOME_STATUS, 403, -1, false, true, false}, RSTAR_VERDICT_FAIL, 0},
+		{"404", {RSTAR_OUTCOME_STATUS, 404, -1, false, false, false}, RSTAR_VERDICT_FAIL, 0},
+		{"404 unknown model", {RSTAR_OUTCOME_STATUS, 404, -1, true, false, false}, RSTAR_VERDICT_RETRY, 0},
+		{"408", {RSTAR_OUTCOME_STATUS, 408, -1, false, false, false}, RSTAR_VERDICT_RETRY, 0},
+		{"413", {RSTAR_OUTCOME_STATUS, 413, -1, false, false, false}, RSTAR_VERDICT_FAIL, 0},
+		{"418", {RSTAR_OUTCOME_STATUS, 418, -1, false, false, false}, RSTAR_VERDICT_FAIL, 0},
+		{"422", {RSTAR_OUTCOME_STATUS, 422, -1, false, false, false}, RSTAR_VERDICT_FAIL, 0},
+		{"429", {RSTAR_OUTCOME_STATUS, 429, -1, false, false, false}, RSTAR_VERDICT_RETRY, 0},
+		{"429 quota", {RSTAR_OUTCOME_STATUS, 429, 5, false, true, false}, RSTAR_VERDICT_FAIL, 0},
+		{"500", {RSTAR_OUTCOME_STATUS, 500, -1, false, false, false}, RSTAR_VERDICT_RETRY, 1},
+		{"501", {RSTAR_OUTCOME_STATUS, 501, -1, false, false, false}, RSTAR_VERDICT_RETRY, 1},
+		{"502", {RSTAR_OUTCOME_STATUS, 502, -1, false, false, false}, RSTAR_VERDICT_RETRY, 1},
+		{"503", {RSTAR_OUTCOME_STATUS, 503, -1, false, false, false}, RSTAR_VERDICT_RETRY, 0},
+		{"504", {RSTAR_OUTCOME_STATUS, 504, -1, false, false, false}, RSTAR_VERDICT_RETRY, 1},
+		{"599", {RSTAR_OUTCOME_STATUS, 599, -1, false, false, false}, RSTAR_VERDICT_RETRY, 1},
 	};
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
@@ -440,6 +441,24 @@ test_classes(void)
 			sent++;
 		} while (finish_status(0, 500, -1) == RSTAR_VERDICT_RETRY);
 		CHECK_INT(sent, retries + 1);
+	}
+
+	CASE("a shortened sample goes again at once, to the same endpoint, at no cost");
+	setup(3, 0, 0);
+	{
+		int			home = send(0);
+		RstarOutcome outcome = {.kind = RSTAR_OUTCOME_STATUS,.status = 400,
+			.retry_after = -1,.again = true};
+
+		for (int i = 0; i < 10; i++)
+		{
+			CHECK_INT(rstar_route_finished(route, &samples[0], &outcome, now), RSTAR_VERDICT_RETRY);
+			CHECK_INT(samples[0].not_before, now);
+			CHECK_INT(samples[0].failures, 0);
+			CHECK_INT(send(0), home);
+		}
+		CHECK_INT(finish(0, RSTAR_OUTCOME_ANSWER), RSTAR_VERDICT_DONE);
+		CHECK_STR(state(home).state, "closed");
 	}
 
 	CASE("an answer clears what a sample has used up");
@@ -940,6 +959,163 @@ test_misconfigured(void)
 }
 
 static void
+test_untrusted(void)
+{
+	int			first;
+
+	CASE("untrusted: alone it fails at once, however often, and that is no silence");
+	setup(1, 0, 2);
+	for (int i = 0; i < 100; i++)
+	{
+		CHECK_INT(send(i), 0);
+		CHECK_INT(finish(i, RSTAR_OUTCOME_UNTRUSTED), RSTAR_VERDICT_FAIL);
+		CHECK_INT(samples[i].failures, 0);
+		now += 2 * S;
+		CHECK(!rstar_route_unavailable(route, now, 60 * S));
+	}
+	CHECK_STR(state(0).state, "misconfigured");
+
+	CASE("untrusted: the first answer ends it");
+	CHECK_INT(send(200), 0);
+	CHECK_INT(finish(200, RSTAR_OUTCOME_ANSWER), RSTAR_VERDICT_DONE);
+	CHECK_STR(state(0).state, "closed");
+
+	CASE("untrusted: at once elsewhere, and tried again after a while");
+	setup(2, 0, 2);
+	first = send(0);
+	CHECK_INT(finish(0, RSTAR_OUTCOME_UNTRUSTED), RSTAR_VERDICT_RETRY);
+	CHECK_INT(samples[0].not_before, now);
+	CHECK_INT(send(0), 1 - first);
+	finish(0, RSTAR_OUTCOME_ANSWER);
+	now += 2 * S;
+	CHECK_INT(send(1), first);
+	finish(1, RSTAR_OUTCOME_ANSWER);
+	CHECK_STR(state(first).state, "closed");
+
+	CASE("untrusted: what others wait for is unavailable nevertheless");
+	setup(2, 0, 100);
+	for (int i = 0; i < 40; i++)
+	{
+		send_to(0, 0);
+		CHECK_INT(finish(0, RSTAR_OUTCOME_TRANSPORT), RSTAR_VERDICT_RETRY);
+		samples[1].refusals = 0;
+		send_to(1, 1);
+		CHECK_INT(finish(1, RSTAR_OUTCOME_UNTRUSTED), RSTAR_VERDICT_RETRY);
+		now += 2 * S;
+	}
+	CHECK(rstar_route_unavailable(route, now, 60 * S));
+}
+
+/* The next change that nobody has taken */
+static RstarChange
+change(void)
+{
+	RstarChange change = {(RstarChangeKind) -1, -1, 0};
+
+	(void) rstar_route_next_change(route, &change);
+	return change;
+}
+
+static bool
+is_quiet(void)
+{
+	RstarChange ignored;
+
+	return !rstar_route_next_change(route, &ignored);
+}
+
+static void
+test_changes(void)
+{
+	int64_t		wake;
+	RstarChange got;
+
+	CASE("changes: the breaker opens and closes, each once");
+	setup(2, 0, 2);
+	for (int i = 0; i < 20; i++)
+		send_to(i, 1);
+	trip(1);
+	got = change();
+	CHECK_INT(got.kind, RSTAR_CHANGE_OPENED);
+	CHECK_INT(got.endpoint, 1);
+	for (int i = 0; i < 20; i++)
+		finish(i, RSTAR_OUTCOME_TRANSPORT);
+	for (int i = 0; i < 10; i++)
+	{
+		now += 10 * S;
+		CHECK_INT(rstar_route_probe(route, now, &wake), 1);
+		rstar_route_probed(route, 1, false, now);
+	}
+	CHECK(is_quiet());
+	now += 10 * S;
+	CHECK_INT(rstar_route_probe(route, now, &wake), 1);
+	rstar_route_probed(route, 1, true, now);
+	got = change();
+	CHECK_INT(got.kind, RSTAR_CHANGE_CLOSED);
+	CHECK_INT(got.endpoint, 1);
+	CHECK(is_quiet());
+
+	CASE("changes: an answer closes it");
+	setup(1, 0, 2);
+	send_to(0, 0);
+	trip(0);
+	finish(0, RSTAR_OUTCOME_ANSWER);
+	CHECK_INT(change().kind, RSTAR_CHANGE_OPENED);
+	CHECK_INT(change().kind, RSTAR_CHANGE_CLOSED);
+	CHECK(is_quiet());
+
+	CASE("changes: a mark for each mapping, not for each refusal");
+	setup(1, 0, 2);
+	for (int i = 0; i < 10; i++)
+	{
+		samples[i].mapping = (uint32_t) i / 5 + 1;
+		send_to(i, 0);
+		finish_status(i, 401, -1);
+		now += 61 * S;
+	}
+	got = change();
+	CHECK_INT(got.kind, RSTAR_CHANGE_MARKED);
+	CHECK_INT((int) got.mapping, 1);
+	got = change();
+	CHECK_INT(got.kind, RSTAR_CHANGE_MARKED);
+	CHECK_INT((int) got.mapping, 2);
+	send_to(9, 0);
+	finish(9, RSTAR_OUTCOME_ANSWER);
+	got = change();
+	CHECK_INT(got.kind, RSTAR_CHANGE_CLEARED);
+	CHECK_INT((int) got.mapping, 2);
+	CHECK(is_quiet());
+
+	CASE("changes: marks that come and go are named once a minute");
+	setup(1, 0, 2);
+	for (int i = 0; i < 600; i++)
+	{
+		send_to(0, 0);
+		finish_status(0, 403, -1);
+		if (i % 300 == 0)
+			CHECK_INT(change().kind, RSTAR_CHANGE_MARKED);
+		send_to(1, 0);
+		finish(1, RSTAR_OUTCOME_ANSWER);
+		if (i % 300 == 0)
+			CHECK_INT(change().kind, RSTAR_CHANGE_CLEARED);
+		CHECK(is_quiet());
+		now += 200 * MS;
+	}
+
+	CASE("changes: nobody takes them");
+	setup(1, 0, 2);
+	for (int i = 0; i < 100; i++)
+	{
+		send_to(0, 0);
+		trip(0);
+		finish(0, RSTAR_OUTCOME_ANSWER);
+	}
+	for (int i = 0; i < 4; i++)
+		CHECK(!is_quiet());
+	CHECK(is_quiet());
+}
+
+static void
 test_unavailable(void)
 {
 	int64_t		wake;
@@ -1390,7 +1566,7 @@ random_outcome(int weather)
 
 	if ((int) (any() % 100) < weather)
 		return outcome;
-	outcome.kind = (RstarOutcomeKind) (any() % 6);
+	outcome.kind = (RstarOutcomeKind) (any() % 7);
 	outcome.status = statuses[any() % 15];
 	outcome.retry_after = (int) (any() % 4) - 1;
 	outcome.unknown_model = outcome.status == 404 && any() % 2;
@@ -1404,7 +1580,8 @@ check_life(int i, Life *life, const RstarOutcome *outcome, RstarVerdict verdict,
 		   int n, int retries)
 {
 	int			status = outcome->kind == RSTAR_OUTCOME_STATUS ? outcome->status : 0;
-	bool		refusal = status == 401 || status == 403 || (status != 0 && outcome->unknown_model);
+	bool		refusal = status == 401 || status == 403 || (status != 0 && outcome->unknown_model) ||
+		outcome->kind == RSTAR_OUTCOME_UNTRUSTED;
 	bool		pushed = (status == 408 || status == 429 || status == 503) && !outcome->quota;
 
 	CHECK_INT(samples[i].endpoint, -1);
@@ -1582,6 +1759,8 @@ main(int argc, char **argv)
 	test_transport();
 	test_breaker();
 	test_misconfigured();
+	test_untrusted();
+	test_changes();
 	test_unavailable();
 	test_update();
 	test_simulations();
