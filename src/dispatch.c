@@ -118,6 +118,9 @@ fill_claim(RstarRequest *request, RstarClaim *claim)
 	claim->body = DsaPointerIsValid(request->body) ?
 		dsa_get_address(rstar_shmem_area(), request->body) : NULL;
 	claim->body_len = request->body_len;
+	claim->doc_at = request->doc_at;
+	claim->doc_len = request->doc_len;
+	claim->doc_kept = request->doc_kept;
 	if (request->claimed >= rstar_shmem_needed(request))
 		rstar_shmem_dequeue(request);
 }
@@ -130,6 +133,21 @@ bool
 rstar_dispatch_keeps(const RstarRequest *request)
 {
 	return request->reasoning;
+}
+
+/* Without the lock: the worker alone changes it, here */
+int
+rstar_dispatch_doc_kept(const RstarRequest *request)
+{
+	return request->doc_kept;
+}
+
+void
+rstar_dispatch_shorten(RstarRequest *request, int kept)
+{
+	LWLockAcquire(rstar_shared->lock, LW_EXCLUSIVE);
+	request->doc_kept = kept;
+	LWLockRelease(rstar_shared->lock);
 }
 
 bool

@@ -142,8 +142,8 @@ describe_refusal(const RstarResult *result, const char *server)
 			break;
 		case RSTAR_STATUS_TOO_LONG:
 			failure.sqlstate = ERRCODE_PROGRAM_LIMIT_EXCEEDED;
-			failure.message = "query and document are longer than the model's context";
-			failure.hint = "Score a part of the document, or serve the model with a longer context.";
+			failure.message = "query and prompt are longer than the model's context";
+			failure.hint = "Shorter documents do not help: shorten the query, lower the option \"max_tokens\" of the server, or serve the model with a longer context.";
 			break;
 		default:
 			failure.message = psprintf("server \"%s\" refused the request", server);

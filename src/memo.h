@@ -44,7 +44,8 @@ typedef struct RstarMemoEntry
 	RstarMemoState state;
 	bool		listed;			/* in statement->values: it may go */
 	bool		explained;		/* the replies are to be kept */
-	bool		warned;			/* its failure has been counted */
+	bool		warned;			/* its failure has been counted, or that ... */
+	bool		shortened;		/* ... the model saw a part of the document */
 	int			aheads;			/* calls read ahead and not yet evaluated */
 	RstarTally	tally;			/* VALUE */
 	RstarResult *failure;		/* FAILED */

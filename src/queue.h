@@ -92,6 +92,8 @@ typedef struct RstarSpec
 	const char *model;			/* UTF-8, for the cache table */
 	const char *body;			/* request body but for its end; may be NULL */
 	int			body_len;
+	int			doc_at;			/* the document's place in it */
+	int			doc_len;
 } RstarSpec;
 
 /* What came of it */
@@ -101,6 +103,8 @@ typedef struct RstarResult
 	int			http_status;	/* 0 when there was none */
 	RstarTally	tally;			/* samples behind the score, known ones too */
 	int			new_samples;	/* replies received for this request */
+	bool		shortened;		/* the model did not see all of the document;
+								 * not told of what was known already */
 	int64		prompt_tokens;
 	int64		completion_tokens;
 	int64		elapsed_us;		/* CHECK: how long the reply took */

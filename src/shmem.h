@@ -187,6 +187,10 @@ typedef struct RstarRequest
 	int			losses;			/* workers that died meanwhile */
 	dsa_pointer body;			/* InvalidDsaPointer: none, or not needed any more */
 	int			body_len;
+	int			doc_at;			/* the document's place in it, constant */
+	int			doc_len;
+	int			doc_kept;		/* less than doc_len: it is too long for the
+								 * model, and so much of it is sent */
 	bool		reasoning;		/* replies that end from now on are kept ... */
 	dsa_pointer details;		/* ... here, in a list (details.c) */
 	dsa_pointer last_detail;
