@@ -4,7 +4,7 @@
  *		Samples in work: sent, retried, answered, failed, closed.
  *
  * Called by: worker.c.  Calls: sample.c, target.c, route.c, http.c, outcome.c,
- * probe.c, shorten.c, reply_details.c and, for what came of a sample, dispatch.c.
+ * probe.c, abort.c, shorten.c, reply_details.c and, for what came of a sample, dispatch.c.
  *
  * A sample that was claimed is either flying (it has a transfer) or delayed
  * (it waits for an endpoint, or for the time of its next attempt).  route.c
@@ -18,6 +18,7 @@
 
 #include "portability/instr_time.h"
 
+#include "abort.h"
 #include "outcome.h"
 #include "probe.h"
 #include "reply_details.h"
@@ -365,6 +366,7 @@ rstar_send_cancel(int slot)
 		{
 			RstarOutcome outcome = {.kind = RSTAR_OUTCOME_CANCELLED,.retry_after = -1};
 
+			rstar_abort_sample(sample);
 			rstar_http_cancel(sample->transfer);
 			rstar_sample_land(sample);
 			if (sample->claim.kind == RSTAR_KIND_SCORE)
@@ -384,6 +386,9 @@ rstar_send_done(const RstarHttpReply *reply)
 	{
 		case RSTAR_EXCHANGE_PROBE:
 			rstar_probe_done(reply);
+			break;
+		case RSTAR_EXCHANGE_ABORT:
+			rstar_abort_done(reply);
 			break;
 		case RSTAR_EXCHANGE_SAMPLE:
 			sample_done(reply->owner, reply);

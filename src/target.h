@@ -26,7 +26,7 @@ typedef struct RstarChannel
 {
 	dlist_node	link;			/* in the target's channels while current */
 	Oid			mapping;
-	int			users;			/* samples in flight; +1 while current */
+	int			users;			/* exchanges in flight; +1 while current */
 	RstarHttpHeaders *headers;	/* NULL: see error */
 	char		error[RSTAR_DETAIL_LEN];	/* why there are none */
 } RstarChannel;
