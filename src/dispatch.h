@@ -146,9 +146,10 @@ extern bool rstar_dispatch_sleep(void);
 
 /*
  * The worker leaves: what was in flight is queued again; "lost" when it dies
- * of an error, so that a request that kills workers is given up.  Called from
- * an exit callback, never raises.
+ * of an error, so that a request that kills workers is given up.  True: work
+ * is left, perhaps without anybody who waits for it, and the next worker is
+ * put down as coming: register it.  Called from an exit callback, never raises.
  */
-extern void rstar_dispatch_leave(bool lost);
+extern bool rstar_dispatch_leave(bool lost);
 
 #endif							/* RSTAR_DISPATCH_H */

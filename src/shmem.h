@@ -71,6 +71,9 @@
 /* A request with which the worker died this often is given up */
 #define RSTAR_MAX_LOSSES 3
 
+/* Workers that start because one has left, before anything is answered */
+#define RSTAR_MAX_SUCCESSIONS 3
+
 typedef enum RstarState
 {
 	RSTAR_FREE,
@@ -97,8 +100,10 @@ typedef struct RstarDatabase
 	int			worker_pid;		/* 0 while STARTING */
 	int			worker_procno;
 	TimestampTz worker_since;	/* when STARTING began */
-	int			starter;		/* process that registered it */
+	int			starter;		/* process that registered it; 0: a successor */
 	int			failed_starts;	/* workers in a row that never ran */
+	int			successions;	/* workers in a row that left work to the next
+								 * before anything was answered or stored */
 	bool		worker_sleeping;	/* its latch must be set for new work */
 	bool		work_added;		/* since the worker's last claim */
 	bool		leave;			/* the worker is asked to go */
@@ -312,5 +317,7 @@ extern void rstar_shmem_purge(Oid dboid);
 extern void rstar_shmem_settle(RstarRequest *request);
 extern void rstar_shmem_release_waiter(RstarWaiter *waiter);
 extern RstarOwner *rstar_shmem_orphans(RstarDatabase *db);
+/* Whether there is anything for a worker to do */
+extern bool rstar_shmem_has_work(RstarDatabase *db);
 
 #endif							/* RSTAR_SHMEM_H */
