@@ -47,6 +47,9 @@
 /* Servers close idle connections after 5 s; we do so before them */
 #define IDLE_CONNECTION_S 3
 
+/* A CA file that was replaced is read again after so long; curl's 24 h are long */
+#define CA_CACHE_S 60
+
 /* Descriptors for the rest of the process: relations, logs, epoll, resolver */
 #define SPARE_DESCRIPTORS 128
 #define MAX_TRANSFERS 8192
@@ -280,6 +283,9 @@ new_transfer(void)
 	curl_easy_setopt(easy, CURLOPT_TCP_KEEPINTVL, 10L);
 	curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, (long) RECEIVE_BUFFER);
 	curl_easy_setopt(easy, CURLOPT_USERAGENT, "retrostar");
+#if LIBCURL_VERSION_NUM >= 0x075700
+	curl_easy_setopt(easy, CURLOPT_CA_CACHE_TIMEOUT, (long) CA_CACHE_S);
+#endif
 	return transfer;
 }
 
@@ -480,6 +486,9 @@ classify(const RstarTransfer *transfer, CURLcode code, int status)
 		case CURLE_OUT_OF_MEMORY:	/* also says: its header is too large */
 		case CURLE_UNSUPPORTED_PROTOCOL:	/* also says: that is not HTTP */
 			return sent_after > 0 ? RSTAR_HTTP_TRANSPORT : RSTAR_HTTP_SETUP;
+		case CURLE_PEER_FAILED_VERIFICATION:
+		case CURLE_SSL_ISSUER_ERROR:
+			return RSTAR_HTTP_UNTRUSTED;
 		case CURLE_SSL_CACERT_BADFILE:
 		case CURLE_URL_MALFORMAT:
 			return RSTAR_HTTP_SETUP;

@@ -46,6 +46,7 @@ typedef enum RstarStatus
 	RSTAR_STATUS_TRUNCATED,		/* the same, and max_tokens was the reason */
 	RSTAR_STATUS_UNAVAILABLE,	/* no endpoint answered for unavailable_timeout */
 	RSTAR_STATUS_UNREACHABLE,	/* connection failed or broke, time after time */
+	RSTAR_STATUS_UNTRUSTED,		/* certificate that cannot be verified */
 	RSTAR_STATUS_TIMEOUT,		/* no whole reply in time */
 	RSTAR_STATUS_REFUSED,		/* HTTP status 3xx or 4xx */
 	RSTAR_STATUS_UNAUTHORIZED,	/* 401, 403 */

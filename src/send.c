@@ -428,6 +428,8 @@ sample_done(RstarSample *sample, const RstarHttpReply *reply)
 			failed(sample, verdict.status, verdict.http_status, verdict.detail);
 			break;
 	}
+	rstar_target_log_changes(target, reply->result == RSTAR_HTTP_REPLY ? reply->status : 0,
+							 reply->error);
 	target->wake = 0;			/* there is room now, or one more to send */
 	rstar_reply_free(&parsed);
 }
