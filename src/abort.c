@@ -112,9 +112,7 @@ send_abort(Abort *exchange)
 
 	memset(&request, 0, sizeof(request));
 	request.body_len = snprintf(body, sizeof(body), "{\"rid\":\"%s\"}", exchange->rid);
-	request.body = strdup(body);
-	if (request.body == NULL)
-		return false;
+	request.body = body;
 	request.url = exchange->url;
 	request.unix_socket = exchange->unix_socket;
 	request.ca_file = exchange->ca_file;

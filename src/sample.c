@@ -18,9 +18,6 @@
 #include "guc.h"
 #include "sample.h"
 
-/* Members that a sample adds to its body: seed, rid */
-#define MAX_BODY_END 256
-
 static MemoryContext sample_context = NULL;
 static dlist_head *by_slot = NULL;
 static int	nsamples = 0;
@@ -134,31 +131,28 @@ rstar_sample_id(const RstarSample *sample, char *id)
 			 sample->number, key[0], key[1], key[2], key[3], sample->claim.sample);
 }
 
-char *
-rstar_sample_body(const RstarSample *sample, Size *len)
+void
+rstar_sample_body(const RstarSample *sample, RstarHttpRequest *request, char *end)
 {
 	const RstarClaim *claim = &sample->claim;
-	int			head = claim->doc_at + claim->doc_kept;	/* up to the cut */
-	int			tail = claim->doc_at + claim->doc_len;	/* and from there */
-	char	   *body = malloc(claim->body_len + MAX_BODY_END);
-	char	   *end = body;
+	int			tail = claim->doc_at + claim->doc_len;	/* behind the document */
+	int			n = claim->body_len - tail;
 	char		id[RSTAR_SAMPLE_ID_LEN];
 
-	if (body == NULL)
-		return NULL;
-	memcpy(end, claim->body, head);
-	end += head;
-	memcpy(end, claim->body + tail, claim->body_len - tail);
-	end += claim->body_len - tail;
-	end += snprintf(end, MAX_BODY_END, ",\"seed\":%u", seed(claim));
+	/* prompt.c's text, always the same */
+	Assert(n < RSTAR_SAMPLE_END_LEN / 2);
+	memcpy(end, claim->body + tail, n);
+	n += snprintf(end + n, RSTAR_SAMPLE_END_LEN - n, ",\"seed\":%u", seed(claim));
 	if (sample->target->config->dialect == RSTAR_DIALECT_SGLANG)
 	{
 		rstar_sample_id(sample, id);
-		end += snprintf(end, MAX_BODY_END / 2, ",\"rid\":\"%s\"", id);
+		n += snprintf(end + n, RSTAR_SAMPLE_END_LEN - n, ",\"rid\":\"%s\"", id);
 	}
-	*end++ = '}';
-	*len = end - body;
-	return body;
+	end[n++] = '}';
+	request->body = claim->body;
+	request->body_len = claim->doc_at + claim->doc_kept;
+	request->body_end = end;
+	request->body_end_len = n;
 }
 
 /* A function of key and number, in 31 bits, which every server takes */

@@ -22,6 +22,9 @@
 #include "route.h"
 #include "target.h"
 
+/* Room for what follows the document in a body */
+#define RSTAR_SAMPLE_END_LEN 512
+
 /* Room for the id of an attempt, with its NUL */
 #define RSTAR_SAMPLE_ID_LEN 80
 
@@ -71,10 +74,11 @@ extern void rstar_sample_number(RstarSample *sample);
 extern void rstar_sample_id(const RstarSample *sample, char *id);
 
 /*
- * The body of its attempt, malloc'd: the pair's, its document shortened as
- * far as claim.doc_kept says, and what is the sample's own.  NULL: out of
- * memory.
+ * The body of its attempt: the pair's, its document shortened as far as
+ * claim.doc_kept says, and what is the sample's own.  "end" has
+ * RSTAR_SAMPLE_END_LEN bytes and is part of the request.
  */
-extern char *rstar_sample_body(const RstarSample *sample, Size *len);
+extern void rstar_sample_body(const RstarSample *sample, RstarHttpRequest *request,
+							  char *end);
 
 #endif							/* RSTAR_SAMPLE_H */

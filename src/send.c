@@ -278,8 +278,9 @@ start(RstarSample *sample, int endpoint)
 	const RstarUrl *url = &target->config->urls[endpoint];
 	RstarChannel *channel = rstar_target_channel(target, sample->claim.mapping);
 	RstarHttpRequest request;
-	RstarTransfer *transfer = NULL;
+	RstarTransfer *transfer;
 	char		request_id[RSTAR_SAMPLE_ID_LEN];
+	char		end[RSTAR_SAMPLE_END_LEN];
 
 	if (channel->headers == NULL)
 	{
@@ -305,16 +306,15 @@ start(RstarSample *sample, int endpoint)
 	request.timeout = target->config->timeout;
 	request.connect_timeout = target->config->connect_timeout;
 	request.owner = sample;
-	request.body = rstar_sample_body(sample, &request.body_len);
-	if (request.body != NULL)
-		transfer = rstar_http_start(&request);
+	rstar_sample_body(sample, &request, end);
+	transfer = rstar_http_start(&request);
 	if (transfer == NULL)
 	{
 		rstar_target_leave_channel(channel);
 		failed(sample, RSTAR_STATUS_SETUP, 0, "out of memory");
 		return false;
 	}
-	rstar_sample_fly(sample, transfer, channel, request.body_len);
+	rstar_sample_fly(sample, transfer, channel, request.body_len + request.body_end_len);
 	return true;
 }
 
