@@ -43,6 +43,7 @@ static uint32 npendings = 0;
 static uint32 free_pending = NO_COOKIE;
 
 static void make_memo(RstarStatement *statement);
+static void remove_entry(RstarStatement *statement, RstarMemoEntry *entry);
 static void free_cookie(uint32 cookie);
 static void list_value(RstarStatement *statement, RstarMemoEntry *entry);
 static void unlist_value(RstarMemoEntry *entry);
@@ -60,9 +61,25 @@ rstar_memo_entry(RstarStatement *statement, const RstarMemoKey *key)
 		make_memo(statement);
 	entry = hash_search(statement->memo, key, HASH_ENTER, &found);
 	if (!found)
+	{
 		memset((char *) entry + sizeof(RstarMemoKey), 0,
 			   sizeof(RstarMemoEntry) - sizeof(RstarMemoKey));
+		entry->lives = true;
+	}
 	return entry;
+}
+
+bool
+rstar_memo_is(const RstarMemoEntry *entry, const RstarMemoKey *key)
+{
+	return entry->lives && memcmp(&entry->key, key, sizeof(RstarMemoKey)) == 0;
+}
+
+static void
+remove_entry(RstarStatement *statement, RstarMemoEntry *entry)
+{
+	entry->lives = false;
+	(void) hash_search(statement->memo, &entry->key, HASH_REMOVE, NULL);
 }
 
 static void
@@ -173,7 +190,7 @@ rstar_memo_forget(RstarStatement *statement, const RstarMemoKey *key)
 	rstar_queue_release(entry->waiter);
 	free_cookie(entry->cookie);
 	dlist_delete(&entry->link);
-	(void) hash_search(statement->memo, key, HASH_REMOVE, NULL);
+	remove_entry(statement, entry);
 }
 
 void
@@ -194,7 +211,7 @@ rstar_memo_evaluated(RstarStatement *statement, RstarMemoEntry *entry)
 		oldest = dlist_container(RstarMemoEntry, link, dlist_pop_head_node(&statement->values));
 		if (oldest->failure)
 			pfree(oldest->failure);
-		(void) hash_search(statement->memo, &oldest->key, HASH_REMOVE, NULL);
+		remove_entry(statement, oldest);
 	}
 }
 

@@ -44,8 +44,10 @@ typedef struct Ask
 } Ask;
 
 static double planning_score(const NullableDatum *args, bool *isnull);
-static bool announced_key(RstarStatement *statement, const RstarCall *call,
-						  const NullableDatum *args, RstarKey *key);
+static const RstarAhead *announced(const RstarStatement *statement, const RstarCall *call,
+								   const NullableDatum *args);
+static RstarMemoEntry *ahead_entry(RstarStatement *statement, const RstarCall *call,
+								   const RstarAhead *ahead);
 static bool same_datum(Datum a, Datum b);
 static TimestampTz deadline(const RstarStatement *statement);
 static RstarMemoEntry *find_entry(RstarStatement *statement, const RstarCall *call,
@@ -70,6 +72,7 @@ rstar_score_get(const NullableDatum *args, bool *isnull)
 {
 	RstarStatement *statement;
 	const RstarCall *call;
+	const RstarAhead *ahead;
 	RstarMemoEntry *entry;
 	RstarKey	key;
 	double		score;
@@ -83,8 +86,9 @@ rstar_score_get(const NullableDatum *args, bool *isnull)
 
 	statement = rstar_statement_current();
 	call = rstar_pair_resolve(statement, args);
-	if (announced_key(statement, call, args, &key) &&
-		(entry = find_entry(statement, call, &key))->state != RSTAR_MEMO_NEW)
+	ahead = announced(statement, call, args);
+	if (ahead != NULL &&
+		(entry = ahead_entry(statement, call, ahead))->state != RSTAR_MEMO_NEW)
 		 /* read ahead: neither detoasted nor hashed again */ ;
 	else
 	{
@@ -127,7 +131,7 @@ planning_score(const NullableDatum *args, bool *isnull)
 	return *isnull ? 0 : (double) known.sum / known.scored;
 }
 
-void
+bool
 rstar_score_ahead(const NullableDatum *args, RstarScoreStats *stats, RstarAhead *ahead)
 {
 	RstarStatement *statement;
@@ -139,7 +143,7 @@ rstar_score_ahead(const NullableDatum *args, RstarScoreStats *stats, RstarAhead 
 
 	ahead->valid = false;
 	if (args[RSTAR_ARG_QUERY].isnull || args[RSTAR_ARG_DOC].isnull)
-		return;
+		return false;
 	rstar_score_require_preload();
 	statement = rstar_statement_current();
 	call = rstar_pair_resolve(statement, args);
@@ -153,7 +157,7 @@ rstar_score_ahead(const NullableDatum *args, RstarScoreStats *stats, RstarAhead 
 	ahead->samples = call->samples;
 	ahead->valid = true;
 
-	entry = find_entry(statement, call, &key);
+	entry = ahead->entry = find_entry(statement, call, &key);
 	if (entry->state == RSTAR_MEMO_NEW)
 	{
 		RstarSubmitted submitted = fill_entry(statement, call, entry, query, doc, NULL, true,
@@ -172,6 +176,7 @@ rstar_score_ahead(const NullableDatum *args, RstarScoreStats *stats, RstarAhead 
 		stats->cached++;
 	if (entry->state != RSTAR_MEMO_NEW)
 		rstar_memo_keep(entry);
+	return entry->state == RSTAR_MEMO_PENDING;
 }
 
 void
@@ -183,9 +188,8 @@ rstar_score_announce(const RstarAhead *aheads, int n)
 	statement->nannounced = n;
 }
 
-static bool
-announced_key(RstarStatement *statement, const RstarCall *call,
-			  const NullableDatum *args, RstarKey *key)
+static const RstarAhead *
+announced(const RstarStatement *statement, const RstarCall *call, const NullableDatum *args)
 {
 	for (int i = 0; i < statement->nannounced; i++)
 	{
@@ -194,12 +198,20 @@ announced_key(RstarStatement *statement, const RstarCall *call,
 		if (ahead->valid && ahead->call == call->id &&
 			ahead->doc == args[RSTAR_ARG_DOC].value &&
 			same_datum(ahead->query, args[RSTAR_ARG_QUERY].value))
-		{
-			memcpy(key->bytes, ahead->key, sizeof(key->bytes));
-			return true;
-		}
+			return ahead;
 	}
-	return false;
+	return NULL;
+}
+
+/* Mostly it is where it was */
+static RstarMemoEntry *
+ahead_entry(RstarStatement *statement, const RstarCall *call, const RstarAhead *ahead)
+{
+	RstarMemoKey memo_key;
+
+	fill_memo_key(&memo_key, ahead->key, call->samples);
+	return rstar_memo_is(ahead->entry, &memo_key) ? ahead->entry :
+		rstar_memo_entry(statement, &memo_key);
 }
 
 /* The query may be a constant, of which plan and node have a copy each */
