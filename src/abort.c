@@ -64,7 +64,7 @@ rstar_abort_sample(const RstarSample *sample)
 		config->dialect != RSTAR_DIALECT_SGLANG || endpoint < 0 || nwaiting == MAX_WAITING)
 		return;
 	rstar_route_state(target->route, endpoint, &state);
-	if (strcmp(state.state, "closed") != 0)
+	if (strcmp(state.state, "open") == 0 || strcmp(state.state, "half-open") == 0)
 		return;					/* it would not hear it */
 
 	old = MemoryContextSwitchTo(TopMemoryContext);
