@@ -91,7 +91,7 @@ static const Piece template[] = {
 typedef void (*Appender) (StringInfo buf, RstarText source, bool trusted);
 
 static void render(StringInfo buf, const RstarTask *task, RstarText query,
-				   RstarText doc, Appender append, RstarPlace *doc_place);
+				   RstarText doc, Appender append, RstarSpan *doc_place);
 static RstarText from_cstring(const char *string);
 static int64 inserted_len(const RstarText *slots);
 static void append_plain(StringInfo buf, RstarText source, bool trusted);
@@ -132,7 +132,7 @@ rstar_prompt_utf8(const char *data, int len)
 void
 rstar_prompt_append(StringInfo buf, const RstarTask *task, RstarText query, RstarText doc)
 {
-	RstarPlace	ignored;
+	RstarSpan	ignored;
 
 	render(buf, task, query, doc, append_plain, &ignored);
 }
@@ -140,7 +140,7 @@ rstar_prompt_append(StringInfo buf, const RstarTask *task, RstarText query, Rsta
 void
 rstar_prompt_append_body(StringInfo buf, const RstarServer *server,
 						 const RstarTask *task, RstarText query, RstarText doc,
-						 RstarPlace *doc_place)
+						 RstarSpan *doc_place)
 {
 	appendStringInfoChar(buf, '{');
 	appendStringInfoString(buf, server->params);
@@ -151,7 +151,7 @@ rstar_prompt_append_body(StringInfo buf, const RstarServer *server,
 
 static void
 render(StringInfo buf, const RstarTask *task, RstarText query, RstarText doc,
-	   Appender append, RstarPlace *doc_place)
+	   Appender append, RstarSpan *doc_place)
 {
 	RstarText	slots[SLOT_NONE];
 	int64		len;

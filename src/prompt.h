@@ -42,11 +42,11 @@ extern void rstar_prompt_append(StringInfo buf, const RstarTask *task,
 								RstarText query, RstarText doc);
 
 /* Where in a request body the document stands, as a piece of a JSON string */
-typedef struct RstarPlace
+typedef struct RstarSpan
 {
 	int			at;
 	int			len;
-} RstarPlace;
+} RstarSpan;
 
 /*
  * Appends the request body of a pair, all but its end: the worker adds the
@@ -54,6 +54,6 @@ typedef struct RstarPlace
  */
 extern void rstar_prompt_append_body(StringInfo buf, const RstarServer *server,
 									 const RstarTask *task, RstarText query,
-									 RstarText doc, RstarPlace *doc_place);
+									 RstarText doc, RstarSpan *doc_place);
 
 #endif							/* RSTAR_PROMPT_H */

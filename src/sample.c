@@ -21,6 +21,7 @@
 static MemoryContext sample_context = NULL;
 static dlist_head *by_slot = NULL;
 static int	nsamples = 0;
+static int	nflying = 0;
 static Size flying_bytes = 0;
 static uint32 attempts = 0;
 
@@ -77,6 +78,7 @@ rstar_sample_fly(RstarSample *sample, RstarTransfer *transfer, RstarChannel *cha
 	sample->channel = channel;
 	sample->body_bytes = bytes;
 	flying_bytes += bytes;
+	nflying++;
 }
 
 void
@@ -89,6 +91,7 @@ rstar_sample_land(RstarSample *sample)
 	rstar_target_leave_channel(sample->channel);
 	sample->channel = NULL;
 	flying_bytes -= sample->body_bytes;
+	nflying--;
 	sample->body_bytes = 0;
 }
 
@@ -103,6 +106,12 @@ int
 rstar_sample_count(void)
 {
 	return nsamples;
+}
+
+int
+rstar_sample_flying(void)
+{
+	return nflying;
 }
 
 Size

@@ -16,6 +16,7 @@
 
 #include "lib/ilist.h"
 
+#include "counters.h"
 #include "dispatch.h"
 #include "http.h"
 #include "probe.h"
@@ -39,7 +40,9 @@ typedef struct RstarSample
 	RstarTransfer *transfer;	/* while flying */
 	RstarAttempt attempt;
 	uint32		number;			/* of the attempt, for its id */
+	RstarEndpointStats *stats;	/* of the endpoint, while flying; or NULL */
 	Size		body_bytes;		/* while flying */
+	int			attempts;		/* sent so often under its present number */
 	int			unscored;		/* replies without a score so far */
 	int			shortened;		/* times that its document was, for it */
 } RstarSample;
@@ -63,8 +66,9 @@ extern void rstar_sample_land(RstarSample *sample);
 /* Any of the samples of a request, or NULL */
 extern RstarSample *rstar_sample_of(int slot);
 
-/* How many there are, and the bytes of those that are flying */
+/* How many there are; of these, how many are flying, and their bytes */
 extern int	rstar_sample_count(void);
+extern int	rstar_sample_flying(void);
 extern Size rstar_sample_bytes(void);
 
 /* It has a new attempt, with an id of its own */

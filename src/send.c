@@ -4,7 +4,8 @@
  *		Samples in work: sent, retried, answered, failed, closed.
  *
  * Called by: worker.c.  Calls: sample.c, target.c, route.c, http.c, outcome.c,
- * probe.c, abort.c, shorten.c, reply_details.c and, for what came of a sample, dispatch.c.
+ * probe.c, abort.c, shorten.c, reply_details.c, counters.c (each attempt) and,
+ * for what came of a sample, dispatch.c.
  *
  * A sample that was claimed is either flying (it has a transfer) or delayed
  * (it waits for an endpoint, or for the time of its next attempt).  route.c
@@ -19,6 +20,7 @@
 #include "portability/instr_time.h"
 
 #include "abort.h"
+#include "counters.h"
 #include "outcome.h"
 #include "probe.h"
 #include "reply_details.h"
@@ -50,6 +52,8 @@ static bool start(RstarSample *sample, int endpoint);
 static void send_check(RstarSample *sample);
 static void sample_done(RstarSample *sample, const RstarHttpReply *reply);
 static bool shorten(RstarSample *sample, const RstarReply *parsed);
+static RstarVerdict finished(RstarSample *sample, const RstarOutcome *outcome,
+							 const RstarAttemptEnd *end);
 static void check_done(RstarSample *sample, const RstarHttpReply *reply);
 static void answered(RstarSample *sample, const RstarHttpReply *reply, const RstarReply *parsed,
 					 const char *endpoint);
@@ -76,6 +80,12 @@ int
 rstar_send_active(void)
 {
 	return rstar_sample_count();
+}
+
+int
+rstar_send_flying(void)
+{
+	return rstar_sample_flying();
 }
 
 int64
@@ -267,7 +277,12 @@ send_sample(RstarSample *sample, int64 now)
 		return false;
 	}
 	if (start(sample, endpoint))
+	{
 		rstar_route_sent(target->route, &sample->attempt, endpoint, now);
+		sample->stats = target->stats[endpoint];
+		rstar_counters_sent(sample->stats, sample->attempts++ > 0);
+		rstar_dispatch_sent(sample->claim.request, target->names[endpoint]);
+	}
 	return true;
 }
 
@@ -370,8 +385,7 @@ rstar_send_cancel(int slot)
 			rstar_http_cancel(sample->transfer);
 			rstar_sample_land(sample);
 			if (sample->claim.kind == RSTAR_KIND_SCORE)
-				(void) rstar_route_finished(sample->target->route, &sample->attempt,
-											&outcome, rstar_send_clock());
+				(void) finished(sample, &outcome, &(RstarAttemptEnd) {.ending = RSTAR_ENDING_CANCELLED});
 		}
 		rstar_sample_free(sample);
 		n++;
@@ -403,6 +417,7 @@ sample_done(RstarSample *sample, const RstarHttpReply *reply)
 	const char *endpoint = rstar_target_endpoint(target, sample->attempt.endpoint);
 	RstarReply	parsed;
 	RstarJudgement verdict;
+	RstarAttemptEnd end;
 
 	rstar_sample_land(sample);
 	if (sample->claim.kind == RSTAR_KIND_CHECK)
@@ -415,8 +430,8 @@ sample_done(RstarSample *sample, const RstarHttpReply *reply)
 		rstar_target_forget_channel(target, sample->claim.mapping);
 	if (verdict.status == RSTAR_STATUS_TOO_LONG)
 		verdict.outcome.again = shorten(sample, &parsed);
-	switch (rstar_route_finished(target->route, &sample->attempt, &verdict.outcome,
-								 rstar_send_clock()))
+	rstar_outcome_attempt(&verdict, &parsed, reply->elapsed_us, &end);
+	switch (finished(sample, &verdict.outcome, &end))
 	{
 		case RSTAR_VERDICT_DONE:
 			answered(sample, reply, &parsed, endpoint);
@@ -465,6 +480,20 @@ shorten(RstarSample *sample, const RstarReply *parsed)
 	return true;
 }
 
+/* The attempt is over, for the endpoint and for its counters */
+static RstarVerdict
+finished(RstarSample *sample, const RstarOutcome *outcome, const RstarAttemptEnd *end)
+{
+	int			endpoint = sample->attempt.endpoint;
+	RstarVerdict verdict = rstar_route_finished(sample->target->route, &sample->attempt, outcome,
+												rstar_send_clock());
+
+	rstar_counters_ended(sample->stats, end);
+	sample->stats = NULL;
+	rstar_target_publish(sample->target, endpoint);
+	return verdict;
+}
+
 /* A reply without a score is asked again, under another number */
 static void
 answered(RstarSample *sample, const RstarHttpReply *reply, const RstarReply *parsed,
@@ -489,6 +518,7 @@ answered(RstarSample *sample, const RstarHttpReply *reply, const RstarReply *par
 		return;
 	}
 	sample->unscored++;
+	sample->attempts = 0;
 	sample->attempt.failures = sample->attempt.transports = 0;
 	sample->attempt.not_before = 0;
 }
