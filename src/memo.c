@@ -44,6 +44,7 @@ static uint32 free_pending = NO_COOKIE;
 
 static void make_memo(RstarStatement *statement);
 static void free_cookie(uint32 cookie);
+static void unpend(RstarStatement *statement, RstarMemoEntry *entry);
 static void list_value(RstarStatement *statement, RstarMemoEntry *entry);
 static void unlist_value(RstarMemoEntry *entry);
 static void drain(void);
@@ -123,6 +124,17 @@ rstar_memo_pend(RstarStatement *statement, RstarMemoEntry *entry,
 	entry->waiter = waiter;
 	entry->cookie = cookie;
 	dlist_push_tail(&statement->pending, &entry->link);
+	statement->npending++;
+}
+
+/* Its waiter has been released */
+static void
+unpend(RstarStatement *statement, RstarMemoEntry *entry)
+{
+	free_cookie(entry->cookie);
+	dlist_delete(&entry->link);
+	statement->npending--;
+	entry->waiter = NULL;
 }
 
 void
@@ -170,8 +182,7 @@ rstar_memo_forget(RstarStatement *statement, const RstarMemoKey *key)
 		return;
 	}
 	rstar_queue_release(entry->waiter);
-	free_cookie(entry->cookie);
-	dlist_delete(&entry->link);
+	unpend(statement, entry);
 	(void) hash_search(statement->memo, key, HASH_REMOVE, NULL);
 }
 
@@ -235,9 +246,7 @@ drain(void)
 
 		if (entry == NULL)
 			continue;			/* an error came before it was put down */
-		free_cookie(cookie);
-		dlist_delete(&entry->link);
-		entry->waiter = NULL;
+		unpend(statement, entry);
 		rstar_memo_set(statement, entry, &result);
 	}
 }
@@ -279,9 +288,7 @@ give_up(RstarStatement *statement, RstarMemoEntry *entry)
 	RstarResult result;
 
 	rstar_queue_detach(entry->waiter, &result);
-	free_cookie(entry->cookie);
-	dlist_delete(&entry->link);
-	entry->waiter = NULL;
+	unpend(statement, entry);
 	result.status = RSTAR_STATUS_DEADLINE;
 	rstar_memo_set(statement, entry, &result);
 }
@@ -300,6 +307,17 @@ shorten(long *timeout, TimestampTz deadline)
 	return left > 0;
 }
 
+void
+rstar_memo_wait_until(RstarStatement *statement, int left)
+{
+	drain();
+	while (statement->npending > left)
+	{
+		rstar_queue_wait(NULL, NULL, rstar_launch_ensure());
+		drain();
+	}
+}
+
 bool
 rstar_memo_wait_for_room(const RstarSpec *spec, TimestampTz deadline)
 {
@@ -310,6 +328,21 @@ rstar_memo_wait_for_room(const RstarSpec *spec, TimestampTz deadline)
 	rstar_queue_wait(NULL, spec, timeout);
 	drain();
 	return true;
+}
+
+int64
+rstar_memo_failed(const RstarStatement *statement)
+{
+	HASH_SEQ_STATUS status;
+	const RstarMemoEntry *entry;
+	int64		n = 0;
+
+	if (statement->memo == NULL)
+		return 0;
+	hash_seq_init(&status, statement->memo);
+	while ((entry = hash_seq_search(&status)) != NULL)
+		n += entry->state == RSTAR_MEMO_FAILED;
+	return n;
 }
 
 void
@@ -323,4 +356,5 @@ rstar_memo_release(RstarStatement *statement)
 		rstar_queue_release(entry->waiter);
 		free_cookie(entry->cookie);
 	}
+	statement->npending = 0;
 }

@@ -5,7 +5,7 @@
  *		this order.
  *
  * Called by: functions.c, scan.c.  Calls: pair.c, memo.c, queue.c, cache.c,
- * prompt.c, launch.c, failure.c.
+ * prompt.c, launch.c, failure.c, warm.c.
  *
  * Copyright (c) 2026, the retrostar authors
  *
@@ -27,6 +27,7 @@
 #include "queue.h"
 #include "score.h"
 #include "statement.h"
+#include "warm.h"
 
 /* One pair on its way through look-up and submission */
 typedef struct Ask
@@ -42,6 +43,7 @@ typedef struct Ask
 	StringInfoData body;		/* built when needed; data NULL before */
 } Ask;
 
+static double mean(const RstarTally *tally);
 static double planning_score(const NullableDatum *args, bool *isnull);
 static bool announced_key(RstarStatement *statement, const RstarCall *call,
 						  const NullableDatum *args, RstarKey *key);
@@ -49,7 +51,6 @@ static bool same_datum(Datum a, Datum b);
 static TimestampTz deadline(const RstarStatement *statement);
 static RstarMemoEntry *find_entry(RstarStatement *statement, const RstarCall *call,
 								  const RstarKey *key);
-static void fill_memo_key(RstarMemoKey *memo_key, const uint8 *key, int samples);
 static void ask_begin(Ask *ask, RstarStatement *statement, const RstarCall *call,
 					  const RstarKey *key, RstarText query, RstarText doc);
 static void ask_end(Ask *ask);
@@ -58,11 +59,6 @@ static RstarSubmitted ask_once(Ask *ask, uint32 cookie, RstarWaiter **waiter,
 static bool known_suffices(Ask *ask, RstarResult *result);
 static bool limit_reached(const Ask *ask);
 RSTAR_NORETURN static void raise_limit(const Ask *ask);
-static RstarSubmitted fill_entry(RstarStatement *statement, const RstarCall *call,
-								 RstarMemoEntry *entry, RstarText query, RstarText doc,
-								 const RstarTally *have, bool ahead, TimestampTz until);
-static double outcome(RstarStatement *statement, RstarMemoEntry *entry, const char *server,
-					  bool *isnull);
 
 double
 rstar_score_get(const NullableDatum *args, bool *isnull)
@@ -71,6 +67,7 @@ rstar_score_get(const NullableDatum *args, bool *isnull)
 	const RstarCall *call;
 	RstarMemoEntry *entry;
 	RstarKey	key;
+	RstarTally	tally;
 	double		score;
 
 	*isnull = true;
@@ -91,10 +88,15 @@ rstar_score_get(const NullableDatum *args, bool *isnull)
 		RstarText	doc = rstar_pair_text(args[RSTAR_ARG_DOC].value);
 
 		rstar_pair_key(call, query, doc, &key);
+		if (rstar_warm_asks())
+		{
+			*isnull = !rstar_warm_ask(call, &key, query, doc, call->samples, NULL, false, &tally);
+			return *isnull ? 0 : mean(&tally);
+		}
 		entry = find_entry(statement, call, &key);
 		if (entry->state == RSTAR_MEMO_NEW &&
-			fill_entry(statement, call, entry, query, doc, NULL, false,
-					   deadline(statement)) == RSTAR_SUBMITTED_NONE)
+			rstar_score_fill(statement, call, entry, query, doc, NULL, false,
+							 deadline(statement)) == RSTAR_SUBMITTED_NONE)
 		{
 			rstar_memo_evaluated(statement, entry);
 			return 0;			/* on_miss = skip */
@@ -102,9 +104,17 @@ rstar_score_get(const NullableDatum *args, bool *isnull)
 	}
 	if (entry->state == RSTAR_MEMO_PENDING)
 		rstar_memo_wait(statement, entry, deadline(statement));
-	score = outcome(statement, entry, call->server.name, isnull);
+	score = rstar_score_outcome(statement, entry, call->server.name, isnull);
 	rstar_memo_evaluated(statement, entry);
 	return score;
+}
+
+/* As the setting unscored_reply has it now */
+static double
+mean(const RstarTally *tally)
+{
+	return (double) tally->sum /
+		(tally->scored + (rstar_unscored_reply == RSTAR_UNSCORED_ZERO ? tally->unscored : 0));
 }
 
 /*
@@ -137,7 +147,7 @@ rstar_score_ahead(const NullableDatum *args, RstarScoreStats *stats, RstarAhead 
 	RstarKey	key;
 
 	ahead->valid = false;
-	if (args[RSTAR_ARG_QUERY].isnull || args[RSTAR_ARG_DOC].isnull)
+	if (args[RSTAR_ARG_QUERY].isnull || args[RSTAR_ARG_DOC].isnull || rstar_warm_asks())
 		return;
 	rstar_score_require_preload();
 	statement = rstar_statement_current();
@@ -155,8 +165,8 @@ rstar_score_ahead(const NullableDatum *args, RstarScoreStats *stats, RstarAhead 
 	entry = find_entry(statement, call, &key);
 	if (entry->state == RSTAR_MEMO_NEW)
 	{
-		RstarSubmitted submitted = fill_entry(statement, call, entry, query, doc, NULL, true,
-											  deadline(statement));
+		RstarSubmitted submitted = rstar_score_fill(statement, call, entry, query, doc, NULL,
+													true, deadline(statement));
 
 		if (submitted == RSTAR_SUBMITTED_SENT)
 			entry->stats = stats;
@@ -219,12 +229,12 @@ find_entry(RstarStatement *statement, const RstarCall *call, const RstarKey *key
 {
 	RstarMemoKey memo_key;
 
-	fill_memo_key(&memo_key, key->bytes, call->samples);
+	rstar_score_memo_key(&memo_key, key->bytes, call->samples);
 	return rstar_memo_entry(statement, &memo_key);
 }
 
-static void
-fill_memo_key(RstarMemoKey *memo_key, const uint8 *key, int samples)
+void
+rstar_score_memo_key(RstarMemoKey *memo_key, const uint8 *key, int samples)
 {
 	memset(memo_key, 0, sizeof(RstarMemoKey));
 	memcpy(memo_key->key.bytes, key, sizeof(memo_key->key.bytes));
@@ -248,8 +258,16 @@ rstar_score_submit(RstarStatement *statement, const RstarCall *call, const Rstar
 {
 	RstarMemoEntry *entry = MemoryContextAllocZero(statement->context, sizeof(RstarMemoEntry));
 
-	fill_memo_key(&entry->key, key->bytes, samples);
-	if (fill_entry(statement, call, entry, query, doc, have, false, until) != RSTAR_SUBMITTED_NONE)
+	rstar_score_memo_key(&entry->key, key->bytes, samples);
+	if (rstar_warm_asks())
+	{
+		if (rstar_warm_ask(call, key, query, doc, samples, have, false, &entry->tally))
+		{
+			entry->state = RSTAR_MEMO_VALUE;
+			return entry;
+		}
+	}
+	else if (rstar_score_fill(statement, call, entry, query, doc, have, false, until) != RSTAR_SUBMITTED_NONE)
 		return entry;
 	pfree(entry);
 	return NULL;
@@ -265,20 +283,15 @@ rstar_score_forget(const RstarAhead *aheads, int n)
 	{
 		if (!aheads[i].valid)
 			continue;
-		fill_memo_key(&memo_key, aheads[i].key, aheads[i].samples);
+		rstar_score_memo_key(&memo_key, aheads[i].key, aheads[i].samples);
 		rstar_memo_forget(statement, &memo_key);
 	}
 }
 
-/*
- * Fills a new entry: with a score that is known, or with a request that it
- * waits for.  NONE: on_miss is "skip" and the score is not known; the entry
- * stays RSTAR_MEMO_NEW.
- */
-static RstarSubmitted
-fill_entry(RstarStatement *statement, const RstarCall *call, RstarMemoEntry *entry,
-		   RstarText query, RstarText doc, const RstarTally *have, bool ahead,
-		   TimestampTz until)
+RstarSubmitted
+rstar_score_fill(RstarStatement *statement, const RstarCall *call, RstarMemoEntry *entry,
+				 RstarText query, RstarText doc, const RstarTally *have, bool ahead,
+				 TimestampTz until)
 {
 	Ask			ask;
 	RstarWaiter *waiter = NULL;
@@ -286,6 +299,8 @@ fill_entry(RstarStatement *statement, const RstarCall *call, RstarMemoEntry *ent
 	RstarSubmitted submitted;
 	uint32		cookie;
 
+	if (rstar_warm_take(statement, entry))
+		return RSTAR_SUBMITTED_DONE;
 	ask_begin(&ask, statement, call, &entry->key.key, query, doc);
 	ask.spec.samples = entry->key.samples;
 	ask.have = have;
@@ -297,6 +312,12 @@ fill_entry(RstarStatement *statement, const RstarCall *call, RstarMemoEntry *ent
 		submitted = ask_once(&ask, cookie, &waiter, &result);
 		if (submitted != RSTAR_SUBMITTED_FULL)
 			break;
+		if (rstar_warm_asks())
+		{
+			rstar_warm_full(&ask.spec);
+			submitted = RSTAR_SUBMITTED_NONE;
+			break;
+		}
 		if (!rstar_memo_wait_for_room(&ask.spec, until))
 		{
 			memset(&result, 0, sizeof(result));
@@ -305,6 +326,8 @@ fill_entry(RstarStatement *statement, const RstarCall *call, RstarMemoEntry *ent
 			break;
 		}
 	}
+	if (submitted == RSTAR_SUBMITTED_SENT)
+		rstar_warm_sent();
 	if (submitted == RSTAR_SUBMITTED_JOINED || submitted == RSTAR_SUBMITTED_SENT)
 		rstar_memo_pend(statement, entry, waiter, cookie);
 	else if (submitted != RSTAR_SUBMITTED_NONE)
@@ -446,8 +469,8 @@ raise_limit(const Ask *ask)
 			 errhint("Raise \"retrostar.request_limit\", or score fewer rows.  What was scored stays in the cache.")));
 }
 
-static double
-outcome(RstarStatement *statement, RstarMemoEntry *entry, const char *server, bool *isnull)
+double
+rstar_score_outcome(RstarStatement *statement, RstarMemoEntry *entry, const char *server, bool *isnull)
 {
 	if (entry->state == RSTAR_MEMO_VALUE)
 	{
@@ -473,13 +496,20 @@ rstar_score_explain(RstarStatement *statement, const RstarCall *call, const Rsta
 	bool		isnull;
 
 	memset(tally, 0, sizeof(RstarTally));
-	fill_memo_key(&entry->key, key->bytes, call->samples);
+	if (rstar_warm_asks())
+	{
+		if (!rstar_warm_ask(call, key, query, doc, call->samples, NULL, true, tally))
+			memset(tally, 0, sizeof(RstarTally));
+		pfree(entry);
+		return;
+	}
+	rstar_score_memo_key(&entry->key, key->bytes, call->samples);
 	entry->explained = true;
-	if (fill_entry(statement, call, entry, query, doc, NULL, false, deadline(statement)) != RSTAR_SUBMITTED_NONE)
+	if (rstar_score_fill(statement, call, entry, query, doc, NULL, false, deadline(statement)) != RSTAR_SUBMITTED_NONE)
 	{
 		if (entry->state == RSTAR_MEMO_PENDING)
 			rstar_memo_wait(statement, entry, deadline(statement));
-		(void) outcome(statement, entry, call->server.name, &isnull);
+		(void) rstar_score_outcome(statement, entry, call->server.name, &isnull);
 		*tally = isnull ? entry->failure->tally : entry->tally;
 	}
 	if (entry->failure != NULL)
@@ -511,7 +541,8 @@ rstar_score_prefetch(const NullableDatum *args, bool *isnull)
 	rstar_pair_key(call, query, doc, &key);
 	ask_begin(&ask, statement, call, &key, query, doc);
 	ask.spec.detached = true;
-	while ((submitted = ask_once(&ask, 0, &waiter, &result)) == RSTAR_SUBMITTED_FULL)
+	while ((submitted = ask_once(&ask, 0, &waiter, &result)) == RSTAR_SUBMITTED_FULL &&
+		   !rstar_warm_asks())
 		(void) rstar_memo_wait_for_room(&ask.spec, 0);
 	ask_end(&ask);
 	/* Also when it was there: its worker may have left since */

@@ -74,6 +74,7 @@ extern bool rstar_score_prefetch(const NullableDatum *args, bool *isnull);
 
 struct RstarCall;
 struct RstarMemoEntry;
+struct RstarMemoKey;
 struct RstarStatement;
 
 /*
@@ -91,6 +92,29 @@ extern struct RstarMemoEntry *rstar_score_submit(struct RstarStatement *statemen
 												 RstarText query, RstarText doc,
 												 int samples, const RstarTally *have,
 												 TimestampTz until);
+
+/*
+ * For warm.c.  Fills a new entry: with a score that is known, or with a
+ * request that it waits for.  NONE, and the entry stays RSTAR_MEMO_NEW: the
+ * score is not known and on_miss is "skip", or it was not to be waited for
+ * (the cache is warmed) and the queue is full.
+ */
+extern RstarSubmitted rstar_score_fill(struct RstarStatement *statement,
+									   const struct RstarCall *call,
+									   struct RstarMemoEntry *entry,
+									   RstarText query, RstarText doc,
+									   const RstarTally *have, bool ahead, TimestampTz until);
+
+/* The memo's key of a pair, as the settings are */
+extern void rstar_score_memo_key(struct RstarMemoKey *memo_key, const uint8 *key, int samples);
+
+/*
+ * The score of an entry that is not PENDING; of a FAILED one NULL, counted for
+ * the statement's warning, or an error, as retrostar.on_error says.
+ */
+extern double rstar_score_outcome(struct RstarStatement *statement,
+								  struct RstarMemoEntry *entry,
+								  const char *server, bool *isnull);
 
 /*
  * The score of a pair for retro_star_explain(): the replies to what it asks
