@@ -284,6 +284,7 @@ CREATE TABLE retrostar.refresh_log (
 	CONSTRAINT refresh_log_status_check CHECK (status IN ('running', 'done', 'failed', 'interrupted'))
 );
 CREATE INDEX refresh_log_matview_idx ON retrostar.refresh_log (matview, run);
+COMMENT ON SEQUENCE retrostar.refresh_log_run_seq IS 'numbers of the runs';
 COMMENT ON TABLE retrostar.refresh_log IS 'runs of retrostar.refresh(), the last 1000 of each view';
 COMMENT ON COLUMN retrostar.refresh_log.run IS 'number of the run';
 COMMENT ON COLUMN retrostar.refresh_log.matview IS 'the materialized view';

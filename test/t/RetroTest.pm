@@ -20,7 +20,7 @@ use Test::More;
 use Time::HiRes ();
 
 our @EXPORT = qw(new_node start_simulator create_server queue wait_idle wait_until
-  sqlstate ask_background finish_background);
+  sqlstate ask_background finish_background has_extension);
 
 my $simulator = $ENV{RETROSTAR_SIMULATOR}
   // abs_path(dirname(__FILE__) . '/../simulator') . '/simulator';
@@ -121,6 +121,14 @@ sub sqlstate
 
 	return '00000' if $ret == 0;
 	return $stderr =~ /(?:ERROR|FATAL): +([0-9A-Z]{5}):/ ? $1 : "no SQLSTATE in: $stderr";
+}
+
+# Is this extension installed beside this PostgreSQL?
+sub has_extension
+{
+	my ($name) = @_;
+	chomp(my $dir = `pg_config --sharedir`);
+	return -e "$dir/extension/$name.control";
 }
 
 # Runs SQL in a session of its own, in the background.
