@@ -17,7 +17,7 @@ import time
 import urllib.request
 
 from session import Session, cpu_us, rss_anon_mb, stalled_us
-from statements import sets_part, shapes_part
+from statements import refresh_part, sets_part, shapes_part
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 SIMULATOR = os.path.join(HERE, '..', 'simulator', 'simulator')
@@ -434,7 +434,7 @@ def sessions_part(bench):
 
 
 PARTS = {'rate': rate_part, 'cpu': cpu_part, 'instant': instant_part, 'cached': cached_part,
-         'sessions': sessions_part, 'sets': sets_part, 'shapes': shapes_part}
+         'sessions': sessions_part, 'sets': sets_part, 'shapes': shapes_part, 'refresh': refresh_part}
 
 if __name__ == '__main__':
     main()
