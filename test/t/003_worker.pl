@@ -525,6 +525,7 @@ subtest 'hot standby' => sub {
 	$primary->safe_psql('postgres', 'CREATE DATABASE gone');
 	$primary->safe_psql('gone', 'CREATE EXTENSION retrostar');
 	create_server($primary, 'gone', 'gpu', $sim);
+	$primary->safe_psql('postgres', q(CREATE MATERIALIZED VIEW view AS SELECT retro_star_score('standby', '150') AS score WITH NO DATA));
 	$primary->backup('base');
 	my $standby = PostgreSQL::Test::Cluster->new('standby');
 	$standby->init_from_backup($primary, 'base', has_streaming => 1);
@@ -540,6 +541,11 @@ subtest 'hot standby' => sub {
 	like($missing, qr/^\d+$/, 'a missing one is computed');
 	is($standby->safe_psql('postgres', q(SELECT retro_star_score('standby', 'missing'))), $missing, 'and kept');
 	is($sim->stats->{chat}, 1, 'for one request');
+
+	is($standby->safe_psql('postgres', q(SELECT count(score) FROM retro_star_rerank('standby', ARRAY[1, 2], ARRAY['cached', 'missing']))), 2, 'a set');
+	is($sim->stats->{chat}, 1, 'of known scores');
+	is(sqlstate($standby, 'postgres', q(SELECT retrostar.cache_prune(keep_rows => 0))), '25006', 'nothing is pruned');
+	is(sqlstate($standby, 'postgres', q(CALL retrostar.refresh('view'))), '25006', 'nothing is refreshed');
 
 	# More than fit: old ones give way.
 	is($standby->safe_psql('postgres', q(SELECT count(retro_star_score('standby', i::text)) FROM generate_series(1, 150) i)), 150,
@@ -564,6 +570,13 @@ subtest 'hot standby' => sub {
 	  or die 'nothing is stored';
 	is($standby->safe_psql('postgres', q(SELECT count(*) > 0 FROM retrostar.score_cache WHERE key = retrostar.cache_key('standby', '150'))), 't',
 		'stored after the promotion');
+	$sim->reset_stats;
+	$standby->safe_psql('postgres', q(CALL retrostar.refresh('view')));
+	is($standby->safe_psql('postgres', 'SELECT score FROM view'), $last, 'and used there');
+	is($sim->stats->{chat}, 0, 'without a request');
+	like($standby->safe_psql('postgres', q(SELECT retro_star_score('standby', 'promoted'))), qr/^\d+$/, 'a new one');
+	wait_idle($standby);
+	is($standby->safe_psql('postgres', q(SELECT count(*) FROM retrostar.score_cache WHERE key = retrostar.cache_key('standby', 'promoted'))), 1, 'is stored at once');
 	$standby->stop;
 };
 

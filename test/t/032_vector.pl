@@ -40,6 +40,7 @@ my $english = sql("SELECT count(*) FROM ($candidates) c WHERE lang = 'en'");
 cmp_ok($english, '>=', 10, 'candidates pass the filter');
 
 my $plan = sql("EXPLAIN (COSTS OFF) $recipe");
+note($plan);
 like($plan, qr/Index Scan using doc_embedding_idx on doc/, 'candidates come from the HNSW index');
 like($plan, qr/Retro\* Prefetch.*Subquery Scan.*Limit.*Index Scan/s, 'and are read ahead');
 is($sim->stats->{chat}, 0, 'EXPLAIN asks for nothing');
