@@ -83,7 +83,7 @@ init()
 	local options=(-A trust -U postgres --no-locale --encoding=UTF8 -N)
 
 	# the default differs between versions
-	if "$1/initdb" --help | grep -q -- --no-data-checksums; then options+=(--no-data-checksums); fi
+	[[ "$("$1/initdb" --help)" != *--no-data-checksums* ]] || options+=(--no-data-checksums)
 	quietly "initdb-${2##*/}" "$1/initdb" -D "$2" "${options[@]}"
 	"${run_as[@]}" tee -a "$2/postgresql.conf" >/dev/null <<-END
 		shared_preload_libraries = 'retrostar'
