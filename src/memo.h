@@ -3,7 +3,7 @@
  * memo.h
  *		What a statement knows of its pairs, and what it waits for.
  *
- * Called by: score.c, statement.c.
+ * Called by: score.c, rerank.c, statement.c.
  *
  * Copyright (c) 2026, the retrostar authors
  *
@@ -42,10 +42,12 @@ typedef struct RstarMemoEntry
 {
 	RstarMemoKey key;
 	RstarMemoState state;
+	bool		lives;			/* false: it has been removed */
 	bool		listed;			/* in statement->values: it may go */
 	bool		explained;		/* the replies are to be kept */
 	bool		warned;			/* its failure has been counted */
 	int			aheads;			/* calls read ahead and not yet evaluated */
+	int			held;			/* by sets of documents */
 	RstarTally	tally;			/* VALUE */
 	RstarResult *failure;		/* FAILED */
 	RstarWaiter *waiter;		/* PENDING */
@@ -56,6 +58,13 @@ typedef struct RstarMemoEntry
 
 /* The entry of a pair, NEW when there was none */
 extern RstarMemoEntry *rstar_memo_entry(RstarStatement *statement, const RstarMemoKey *key);
+
+/*
+ * Whether the entry that was found earlier in this statement is still that of
+ * the key.  An entry that was removed may serve another key, but its memory
+ * does not go before the statement ends.
+ */
+extern bool rstar_memo_is(const RstarMemoEntry *entry, const RstarMemoKey *key);
 
 /*
  * A place for a waiter's cookie.  It is not taken yet: between here and
@@ -76,6 +85,14 @@ extern void rstar_memo_keep(RstarMemoEntry *entry);
 
 /* A call that was read ahead will not be evaluated */
 extern void rstar_memo_forget(RstarStatement *statement, const RstarMemoKey *key);
+
+/*
+ * For a set of documents: takes the place of one call that was read ahead and
+ * not yet evaluated.  Its entry, which stays until rstar_memo_let_go(); NULL
+ * when there was no such call.
+ */
+extern RstarMemoEntry *rstar_memo_hold(RstarStatement *statement, const RstarMemoKey *key);
+extern void rstar_memo_let_go(RstarStatement *statement, RstarMemoEntry *entry);
 
 /*
  * The entry has been evaluated and may go one day; the oldest go now when the

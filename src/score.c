@@ -5,7 +5,7 @@
  *		this order.
  *
  * Called by: functions.c, scan.c.  Calls: pair.c, memo.c, queue.c, cache.c,
- * prompt.c, launch.c, failure.c, warm.c.
+ * prompt.c, launch.c, failure.c, progress.c, warm.c.
  *
  * Copyright (c) 2026, the retrostar authors
  *
@@ -23,6 +23,7 @@
 #include "memo.h"
 #include "pair.h"
 #include "plan.h"
+#include "progress.h"
 #include "prompt.h"
 #include "queue.h"
 #include "score.h"
@@ -43,14 +44,15 @@ typedef struct Ask
 	StringInfoData body;		/* built when needed; data NULL before */
 } Ask;
 
-static double mean(const RstarTally *tally);
 static double planning_score(const NullableDatum *args, bool *isnull);
-static bool announced_key(RstarStatement *statement, const RstarCall *call,
-						  const NullableDatum *args, RstarKey *key);
+static const RstarAhead *announced(const RstarStatement *statement, const RstarCall *call,
+								   Datum query, Datum doc);
+static RstarMemoEntry *ahead_entry(RstarStatement *statement, const RstarCall *call,
+								   const RstarAhead *ahead);
 static bool same_datum(Datum a, Datum b);
 static TimestampTz deadline(const RstarStatement *statement);
-static RstarMemoEntry *find_entry(RstarStatement *statement, const RstarCall *call,
-								  const RstarKey *key);
+static RstarMemoEntry *find_entry(RstarStatement *statement, const RstarKey *key, int samples);
+static void count_way(RstarSubmitted submitted, const RstarResult *result);
 static void ask_begin(Ask *ask, RstarStatement *statement, const RstarCall *call,
 					  const RstarKey *key, RstarText query, RstarText doc);
 static void ask_end(Ask *ask);
@@ -65,9 +67,9 @@ rstar_score_get(const NullableDatum *args, bool *isnull)
 {
 	RstarStatement *statement;
 	const RstarCall *call;
+	const RstarAhead *ahead;
 	RstarMemoEntry *entry;
 	RstarKey	key;
-	RstarTally	tally;
 	double		score;
 
 	*isnull = true;
@@ -79,8 +81,9 @@ rstar_score_get(const NullableDatum *args, bool *isnull)
 
 	statement = rstar_statement_current();
 	call = rstar_pair_resolve(statement, args);
-	if (announced_key(statement, call, args, &key) &&
-		(entry = find_entry(statement, call, &key))->state != RSTAR_MEMO_NEW)
+	ahead = announced(statement, call, args[RSTAR_ARG_QUERY].value, args[RSTAR_ARG_DOC].value);
+	if (ahead != NULL &&
+		(entry = ahead_entry(statement, call, ahead))->state != RSTAR_MEMO_NEW)
 		 /* read ahead: neither detoasted nor hashed again */ ;
 	else
 	{
@@ -89,11 +92,8 @@ rstar_score_get(const NullableDatum *args, bool *isnull)
 
 		rstar_pair_key(call, query, doc, &key);
 		if (rstar_warm_asks())
-		{
-			*isnull = !rstar_warm_ask(call, &key, query, doc, call->samples, NULL, false, &tally);
-			return *isnull ? 0 : mean(&tally);
-		}
-		entry = find_entry(statement, call, &key);
+			return rstar_warm_score(call, &key, query, doc, isnull);
+		entry = find_entry(statement, &key, call->samples);
 		if (entry->state == RSTAR_MEMO_NEW &&
 			rstar_score_fill(statement, call, entry, query, doc, NULL, false,
 							 deadline(statement)) == RSTAR_SUBMITTED_NONE)
@@ -107,14 +107,6 @@ rstar_score_get(const NullableDatum *args, bool *isnull)
 	score = rstar_score_outcome(statement, entry, call->server.name, isnull);
 	rstar_memo_evaluated(statement, entry);
 	return score;
-}
-
-/* As the setting unscored_reply has it now */
-static double
-mean(const RstarTally *tally)
-{
-	return (double) tally->sum /
-		(tally->scored + (rstar_unscored_reply == RSTAR_UNSCORED_ZERO ? tally->unscored : 0));
 }
 
 /*
@@ -136,8 +128,9 @@ planning_score(const NullableDatum *args, bool *isnull)
 	return *isnull ? 0 : (double) known.sum / known.scored;
 }
 
-void
-rstar_score_ahead(const NullableDatum *args, RstarScoreStats *stats, RstarAhead *ahead)
+bool
+rstar_score_ahead(const NullableDatum *args, int samples, RstarScoreStats *stats,
+				  RstarAhead *ahead)
 {
 	RstarStatement *statement;
 	const RstarCall *call;
@@ -148,21 +141,21 @@ rstar_score_ahead(const NullableDatum *args, RstarScoreStats *stats, RstarAhead 
 
 	ahead->valid = false;
 	if (args[RSTAR_ARG_QUERY].isnull || args[RSTAR_ARG_DOC].isnull || rstar_warm_asks())
-		return;
+		return false;
 	rstar_score_require_preload();
 	statement = rstar_statement_current();
 	call = rstar_pair_resolve(statement, args);
 	query = rstar_pair_text(args[RSTAR_ARG_QUERY].value);
 	doc = rstar_pair_text(args[RSTAR_ARG_DOC].value);
 	rstar_pair_key(call, query, doc, &key);
-	memcpy(ahead->key, key.bytes, sizeof(ahead->key));
+	ahead->key = key;
 	ahead->query = args[RSTAR_ARG_QUERY].value;
 	ahead->doc = args[RSTAR_ARG_DOC].value;
 	ahead->call = call->id;
-	ahead->samples = call->samples;
+	ahead->samples = samples > 0 ? samples : call->samples;
 	ahead->valid = true;
 
-	entry = find_entry(statement, call, &key);
+	entry = ahead->entry = find_entry(statement, &key, ahead->samples);
 	if (entry->state == RSTAR_MEMO_NEW)
 	{
 		RstarSubmitted submitted = rstar_score_fill(statement, call, entry, query, doc, NULL,
@@ -181,6 +174,7 @@ rstar_score_ahead(const NullableDatum *args, RstarScoreStats *stats, RstarAhead 
 		stats->cached++;
 	if (entry->state != RSTAR_MEMO_NEW)
 		rstar_memo_keep(entry);
+	return entry->state == RSTAR_MEMO_PENDING;
 }
 
 void
@@ -192,26 +186,43 @@ rstar_score_announce(const RstarAhead *aheads, int n)
 	statement->nannounced = n;
 }
 
-static bool
-announced_key(RstarStatement *statement, const RstarCall *call,
-			  const NullableDatum *args, RstarKey *key)
+bool
+rstar_score_announced(const RstarStatement *statement, const RstarCall *call,
+					  Datum query, Datum doc, RstarKey *key)
+{
+	const RstarAhead *ahead = announced(statement, call, query, doc);
+
+	if (ahead != NULL)
+		*key = ahead->key;
+	return ahead != NULL;
+}
+
+static const RstarAhead *
+announced(const RstarStatement *statement, const RstarCall *call, Datum query, Datum doc)
 {
 	for (int i = 0; i < statement->nannounced; i++)
 	{
 		const RstarAhead *ahead = &statement->announced[i];
 
 		if (ahead->valid && ahead->call == call->id &&
-			ahead->doc == args[RSTAR_ARG_DOC].value &&
-			same_datum(ahead->query, args[RSTAR_ARG_QUERY].value))
-		{
-			memcpy(key->bytes, ahead->key, sizeof(key->bytes));
-			return true;
-		}
+			ahead->doc == doc && same_datum(ahead->query, query))
+			return ahead;
 	}
-	return false;
+	return NULL;
 }
 
-/* The query may be a constant, of which plan and node have a copy each */
+/* Mostly it is where it was */
+static RstarMemoEntry *
+ahead_entry(RstarStatement *statement, const RstarCall *call, const RstarAhead *ahead)
+{
+	RstarMemoKey memo_key;
+
+	rstar_score_memo_key(&memo_key, &ahead->key, call->samples);
+	return rstar_memo_is(ahead->entry, &memo_key) ? ahead->entry :
+		rstar_memo_entry(statement, &memo_key);
+}
+
+/* The query may be a constant or a set's, of which there are several copies */
 static bool
 same_datum(Datum a, Datum b)
 {
@@ -220,24 +231,27 @@ same_datum(Datum a, Datum b)
 
 	if (a == b)
 		return true;
-	return !VARATT_IS_EXTERNAL(va) && !VARATT_IS_EXTERNAL(vb) &&
-		VARSIZE_ANY(va) == VARSIZE_ANY(vb) && memcmp(va, vb, VARSIZE_ANY(va)) == 0;
+	if (VARATT_IS_EXTERNAL(va) || VARATT_IS_EXTERNAL(vb) ||
+		VARATT_IS_COMPRESSED(va) || VARATT_IS_COMPRESSED(vb))
+		return false;
+	return VARSIZE_ANY_EXHDR(va) == VARSIZE_ANY_EXHDR(vb) &&
+		memcmp(VARDATA_ANY(va), VARDATA_ANY(vb), VARSIZE_ANY_EXHDR(va)) == 0;
 }
 
 static RstarMemoEntry *
-find_entry(RstarStatement *statement, const RstarCall *call, const RstarKey *key)
+find_entry(RstarStatement *statement, const RstarKey *key, int samples)
 {
 	RstarMemoKey memo_key;
 
-	rstar_score_memo_key(&memo_key, key->bytes, call->samples);
+	rstar_score_memo_key(&memo_key, key, samples);
 	return rstar_memo_entry(statement, &memo_key);
 }
 
 void
-rstar_score_memo_key(RstarMemoKey *memo_key, const uint8 *key, int samples)
+rstar_score_memo_key(RstarMemoKey *memo_key, const RstarKey *key, int samples)
 {
 	memset(memo_key, 0, sizeof(RstarMemoKey));
-	memcpy(memo_key->key.bytes, key, sizeof(memo_key->key.bytes));
+	memo_key->key = *key;
 	memo_key->samples = samples;
 	memo_key->zero = rstar_unscored_reply == RSTAR_UNSCORED_ZERO;
 	memo_key->fresh = !rstar_cache;
@@ -258,7 +272,7 @@ rstar_score_submit(RstarStatement *statement, const RstarCall *call, const Rstar
 {
 	RstarMemoEntry *entry = MemoryContextAllocZero(statement->context, sizeof(RstarMemoEntry));
 
-	rstar_score_memo_key(&entry->key, key->bytes, samples);
+	rstar_score_memo_key(&entry->key, key, samples);
 	if (rstar_warm_asks())
 	{
 		if (rstar_warm_ask(call, key, query, doc, samples, have, false, &entry->tally))
@@ -283,7 +297,7 @@ rstar_score_forget(const RstarAhead *aheads, int n)
 	{
 		if (!aheads[i].valid)
 			continue;
-		rstar_score_memo_key(&memo_key, aheads[i].key, aheads[i].samples);
+		rstar_score_memo_key(&memo_key, &aheads[i].key, aheads[i].samples);
 		rstar_memo_forget(statement, &memo_key);
 	}
 }
@@ -306,6 +320,7 @@ rstar_score_fill(RstarStatement *statement, const RstarCall *call, RstarMemoEntr
 	ask.have = have;
 	ask.ahead = ahead;
 	ask.spec.reasoning = ask.spec.reasoning || entry->explained;
+	rstar_progress_wanted();
 	for (;;)
 	{
 		cookie = rstar_memo_cookie();
@@ -328,12 +343,37 @@ rstar_score_fill(RstarStatement *statement, const RstarCall *call, RstarMemoEntr
 	}
 	if (submitted == RSTAR_SUBMITTED_SENT)
 		rstar_warm_sent();
+	if (submitted == RSTAR_SUBMITTED_NONE && ahead)
+		rstar_progress_unwanted();	/* for now: the call itself comes later */
+	else
+		count_way(submitted, &result);
 	if (submitted == RSTAR_SUBMITTED_JOINED || submitted == RSTAR_SUBMITTED_SENT)
+	{
 		rstar_memo_pend(statement, entry, waiter, cookie);
+		/* The statement may read many rows before it waits for the first */
+		if (ask.spec.unattended)
+			(void) rstar_launch_ensure();
+	}
 	else if (submitted != RSTAR_SUBMITTED_NONE)
 		rstar_memo_set(statement, entry, &result);
+	else if (!ahead)
+		rstar_progress_moved(RSTAR_PLACE_LOOKED_FOR, RSTAR_PLACE_NOT_AWAITED);
 	ask_end(&ask);
 	return submitted;
+}
+
+/* A pair that failed before it was sent has none */
+static void
+count_way(RstarSubmitted submitted, const RstarResult *result)
+{
+	if (submitted == RSTAR_SUBMITTED_SENT)
+		rstar_progress_way(RSTAR_WAY_SENT);
+	else if (submitted == RSTAR_SUBMITTED_JOINED)
+		rstar_progress_way(RSTAR_WAY_JOINED);
+	else if (submitted == RSTAR_SUBMITTED_NONE)
+		rstar_progress_way(RSTAR_WAY_SKIPPED);
+	else if (result->status == RSTAR_STATUS_OK)
+		rstar_progress_way(RSTAR_WAY_KNOWN);
 }
 
 static void
@@ -498,12 +538,11 @@ rstar_score_explain(RstarStatement *statement, const RstarCall *call, const Rsta
 	memset(tally, 0, sizeof(RstarTally));
 	if (rstar_warm_asks())
 	{
-		if (!rstar_warm_ask(call, key, query, doc, call->samples, NULL, true, tally))
-			memset(tally, 0, sizeof(RstarTally));
+		(void) rstar_warm_ask(call, key, query, doc, call->samples, NULL, true, tally);
 		pfree(entry);
 		return;
 	}
-	rstar_score_memo_key(&entry->key, key->bytes, call->samples);
+	rstar_score_memo_key(&entry->key, key, call->samples);
 	entry->explained = true;
 	if (rstar_score_fill(statement, call, entry, query, doc, NULL, false, deadline(statement)) != RSTAR_SUBMITTED_NONE)
 	{
@@ -541,9 +580,14 @@ rstar_score_prefetch(const NullableDatum *args, bool *isnull)
 	rstar_pair_key(call, query, doc, &key);
 	ask_begin(&ask, statement, call, &key, query, doc);
 	ask.spec.detached = true;
+	rstar_progress_wanted();
 	while ((submitted = ask_once(&ask, 0, &waiter, &result)) == RSTAR_SUBMITTED_FULL &&
 		   !rstar_warm_asks())
 		(void) rstar_memo_wait_for_room(&ask.spec, 0);
+	count_way(submitted, &result);
+	rstar_progress_moved(RSTAR_PLACE_LOOKED_FOR,
+						 submitted != RSTAR_SUBMITTED_DONE ? RSTAR_PLACE_NOT_AWAITED :
+						 result.status == RSTAR_STATUS_OK ? RSTAR_PLACE_DONE : RSTAR_PLACE_FAILED);
 	ask_end(&ask);
 	/* Also when it was there: its worker may have left since */
 	if (submitted == RSTAR_SUBMITTED_SENT || submitted == RSTAR_SUBMITTED_JOINED)
@@ -576,6 +620,7 @@ rstar_score_check(Oid serverid, Oid mapping, int endpoint, RstarResult *result)
 	spec.endpoint = endpoint;
 	spec.samples = 1;
 	spec.model = "";
+	rstar_progress_wanted();
 	for (;;)
 	{
 		cookie = rstar_memo_cookie();
@@ -585,7 +630,10 @@ rstar_score_check(Oid serverid, Oid mapping, int endpoint, RstarResult *result)
 	}
 	rstar_memo_pend(statement, entry, waiter, cookie);
 	rstar_memo_wait(statement, entry, 0);
+	/* Without a score it does not make a value */
 	*result = *entry->failure;
+	if (result->status == RSTAR_STATUS_OK)
+		rstar_progress_moved(RSTAR_PLACE_FAILED, RSTAR_PLACE_DONE);
 }
 
 void

@@ -51,7 +51,8 @@ typedef struct RstarScoreStats
 /* One call read ahead: what rstar_score_announce() needs */
 typedef struct RstarAhead
 {
-	uint8		key[32];
+	RstarKey	key;
+	struct RstarMemoEntry *entry;	/* where it was then; see rstar_memo_is() */
 	Datum		query;			/* the argument values it was computed from */
 	Datum		doc;
 	uint64		call;			/* fingerprint of the other arguments */
@@ -93,6 +94,18 @@ extern struct RstarMemoEntry *rstar_score_submit(struct RstarStatement *statemen
 												 int samples, const RstarTally *have,
 												 TimestampTz until);
 
+/* The memo's key of a pair, for so many samples under the settings of now */
+extern void rstar_score_memo_key(struct RstarMemoKey *memo_key, const RstarKey *key,
+								 int samples);
+
+/*
+ * The key of a pair whose query and doc are these very Datums, if it has been
+ * announced; else false.
+ */
+extern bool rstar_score_announced(const struct RstarStatement *statement,
+								  const struct RstarCall *call,
+								  Datum query, Datum doc, RstarKey *key);
+
 /*
  * For warm.c.  Fills a new entry: with a score that is known, or with a
  * request that it waits for.  NONE, and the entry stays RSTAR_MEMO_NEW: the
@@ -104,9 +117,6 @@ extern RstarSubmitted rstar_score_fill(struct RstarStatement *statement,
 									   struct RstarMemoEntry *entry,
 									   RstarText query, RstarText doc,
 									   const RstarTally *have, bool ahead, TimestampTz until);
-
-/* The memo's key of a pair, as the settings are */
-extern void rstar_score_memo_key(struct RstarMemoKey *memo_key, const uint8 *key, int samples);
 
 /*
  * The score of an entry that is not PENDING; of a FAILED one NULL, counted for
@@ -136,13 +146,15 @@ extern void rstar_score_require_preload(void);
 
 /*
  * Submits the pair of one call, arguments evaluated, and returns without
- * waiting.  Strict arguments that are NULL give ahead->valid = false.  "stats"
+ * waiting: true when its answer is still to come.  It asks for "samples" of
+ * it, or for as many as the call says (0).  Strict arguments that are NULL
+ * give ahead->valid = false.  "stats"
  * (may be NULL) is credited now and when the answer is read.  "query" and
  * "doc" may be toasted; they must stay where they are until the call ran or
  * the ahead is forgotten.  May block, interruptibly, while the queue is full.
  */
-extern void rstar_score_ahead(const NullableDatum *args, RstarScoreStats *stats,
-							  RstarAhead *ahead);
+extern bool rstar_score_ahead(const NullableDatum *args, int samples,
+							  RstarScoreStats *stats, RstarAhead *ahead);
 
 /*
  * Tells the calls that are evaluated next which pairs they will ask for: a

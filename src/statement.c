@@ -27,6 +27,7 @@
 
 #include "compat.h"
 #include "memo.h"
+#include "progress.h"
 #include "statement.h"
 #include "warm.h"
 
@@ -225,6 +226,8 @@ end_statement(void *arg)
 
 	dlist_delete(&statement->link);
 	rstar_memo_release(statement);
+	if (dlist_is_empty(&statements))
+		rstar_progress_end();
 }
 
 void

@@ -56,7 +56,7 @@ rstar_warm_ask(const RstarCall *call, const RstarKey *key, RstarText query, Rsta
 	rstar_warm->unknown = true;
 	if (rstar_warm->full)
 		return false;
-	rstar_score_memo_key(&memo_key, key->bytes, samples);
+	rstar_score_memo_key(&memo_key, key, samples);
 	entry = rstar_memo_entry(statement, &memo_key);
 	if (entry->state == RSTAR_MEMO_NEW)
 	{
@@ -74,6 +74,19 @@ rstar_warm_ask(const RstarCall *call, const RstarKey *key, RstarText query, Rsta
 	if (!entry->key.fresh)
 		rstar_memo_evaluated(statement, entry);
 	return true;
+}
+
+double
+rstar_warm_score(const RstarCall *call, const RstarKey *key, RstarText query, RstarText doc,
+				 bool *isnull)
+{
+	RstarTally	tally;
+
+	*isnull = !rstar_warm_ask(call, key, query, doc, call->samples, NULL, false, &tally);
+	if (*isnull)
+		return 0;
+	return (double) tally.sum /
+		(tally.scored + (rstar_unscored_reply == RSTAR_UNSCORED_ZERO ? tally.unscored : 0));
 }
 
 bool

@@ -46,11 +46,15 @@ extern bool rstar_warm_asks(void);
  * A call while the cache is warmed: true with the samples behind its score.
  * False when it is not known; then it has been asked for if there was room, or
  * has failed.  Raises an error for one that has failed, as retrostar.on_error
- * demands.  "have" as in rstar_score_submit(); "explained": replies are kept.
+ * demands.  *tally is set only if it is true.  "have" as in rstar_score_submit(); "explained": replies are kept.
  */
 extern bool rstar_warm_ask(const RstarCall *call, const RstarKey *key, RstarText query,
 						   RstarText doc, int samples, const RstarTally *have,
 						   bool explained, RstarTally *tally);
+
+/* The same for a plain score: NULL in place of false */
+extern double rstar_warm_score(const RstarCall *call, const RstarKey *key, RstarText query,
+							   RstarText doc, bool *isnull);
 
 /* The last such call gave false because the answer is still to come */
 extern bool rstar_warm_unknown(void);

@@ -7,6 +7,7 @@ use warnings;
 use FindBin;
 use lib $FindBin::RealBin;
 use JSON::PP ();
+use RetroSession;
 use RetroTest;
 use Test::More;
 
@@ -19,6 +20,24 @@ CREATE TABLE docs AS SELECT i AS id, 'document ' || i AS body FROM generate_seri
 CREATE INDEX ON docs(id);
 ANALYZE docs;
 EOS
+
+# The worker starts with the first pair, not with the first wait: here the
+# second row is long in coming.
+$node->safe_psql('postgres', <<'EOS');
+CREATE FUNCTION waits(id int) RETURNS int LANGUAGE plpgsql STABLE AS $$
+BEGIN IF id = 2 THEN PERFORM pg_advisory_xact_lock(1); END IF; RETURN id; END $$;
+EOS
+my $blocker = RetroSession->new($node, 'postgres');
+$blocker->query('SELECT pg_advisory_lock(1)');
+is(queue($node, 'worker_pid'), '', 'no worker yet');
+my $reader = ask_background($node, 'postgres',
+	"SELECT count(retro_star_score('slow', body)) FROM docs WHERE id <= 2 AND waits(id) = id");
+$sim->wait_for('chat', 1);
+wait_until('the second row is waited for', sub { $node->safe_psql('postgres',
+	"SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted") == 1 });
+is($sim->stats->{chat}, 1, 'the first pair is sent before the second row is read');
+$blocker->quit;
+is(finish_background($reader), 2, 'and the second follows');
 
 # All pairs are under way before the first answer comes.
 is(in_flight('SELECT id FROM docs ORDER BY retro_star_score(%s, body) DESC NULLS LAST, id LIMIT 1', 200), 200,
@@ -51,6 +70,15 @@ $node->safe_psql('postgres', "SELECT pg_cancel_backend(pid) FROM pg_stat_activit
 like((finish_background($cancelled))[1], qr/57014/, 'cancelled');
 wait_until('nothing is in flight', sub { queue($node, 'pairs') == 0 });
 is(queue($node, 'waiters'), 0, 'cancelled pairs are given up');
+
+# ... also when they are so many that their memory has gone back to the system.
+$cancelled = ask_background($node, 'postgres',
+	"SELECT i FROM generate_series(1, 4000) i ORDER BY retro_star_score('cancel many', 'document ' || i)");
+$sim->wait_for('running', 1000);
+$node->safe_psql('postgres', "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE query LIKE '%''cancel many''%' AND pid <> pg_backend_pid()");
+like((finish_background($cancelled))[1], qr/57014/, 'cancelled with thousands');
+wait_until('nothing is in flight', sub { queue($node, 'pairs') == 0 });
+is(queue($node, 'waiters'), 0, 'thousands of cancelled pairs are given up');
 
 # ... and when a rescan wants other pairs: each outer row stops at its second
 # inner row.
