@@ -60,7 +60,6 @@ typedef struct KeyEntry
 struct RstarSet
 {
 	dlist_node	link;			/* in statement->sets until it is finished */
-	bool		linked;
 	MemoryContext context;
 	const void *owner;
 	RstarStatement *statement;
@@ -132,7 +131,6 @@ rstar_rerank_begin(const void *owner, const NullableDatum *args, int top_n,
 	set->keys = hash_create("retrostar set", 128, &control,
 							HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	dlist_push_tail(&set->statement->sets, &set->link);
-	set->linked = true;
 	callback->func = give_up_set;
 	callback->arg = set;
 	MemoryContextRegisterResetCallback(CurrentMemoryContext, callback);
@@ -190,9 +188,10 @@ give_up_set(void *arg)
 {
 	RstarSet   *set = arg;
 
-	if (set->linked)
+	/* The statement may have ended before, and then it has let go of it */
+	if (set->link.next != NULL)
 		dlist_delete(&set->link);
-	set->linked = false;
+	set->link.next = NULL;
 }
 
 bool
