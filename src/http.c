@@ -27,6 +27,7 @@
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "lib/ilist.h"
@@ -37,6 +38,8 @@
 #include <curl/curl.h>
 
 #include "http.h"
+
+#include "hide.h"
 
 /* Replies are a few kB; what is longer than this is no reply of a model */
 #define MAX_REPLY (8 * 1024 * 1024)
@@ -59,6 +62,7 @@
 struct RstarHttpHeaders
 {
 	struct curl_slist *list;
+	char	   *key;			/* in one of these lines, or NULL */
 };
 
 struct RstarTransfer
@@ -72,6 +76,8 @@ struct RstarTransfer
 	Size		size;
 	bool		too_large;
 	bool		no_memory;
+	int			socket_errno;	/* why there is no socket, 0: there is one */
+	const char *key;			/* of the request's headers, or NULL */
 	int			sent;			/* times that curl began to send it */
 	int64		started;		/* us */
 	struct curl_slist request_id;	/* in front of the shared headers */
@@ -92,12 +98,14 @@ static char *default_capath = NULL;
 
 static int64 now_us(void);
 static bool make_multi(void);
+static bool add_header(RstarHttpHeaders *headers, const char *line);
 static RstarTransfer *new_transfer(void);
 static bool set_up(RstarTransfer *transfer, const RstarHttpRequest *request);
 static void release(RstarTransfer *transfer);
 static void report(RstarTransfer *transfer, CURLcode code, RstarHttpDone done);
 static RstarHttpResult classify(const RstarTransfer *transfer, CURLcode code, int status);
 static void start_over(RstarHttpDone done);
+static curl_socket_t on_open(void *arg, curlsocktype purpose, struct curl_sockaddr *address);
 static int	on_send(void *arg, char *remote_ip, char *local_ip, int remote_port, int local_port);
 static size_t on_data(char *data, size_t size, size_t nmemb, void *arg);
 static int	on_socket(CURL *easy, curl_socket_t socket, int what, void *arg, void *known);
@@ -176,34 +184,48 @@ make_multi(void)
 }
 
 RstarHttpHeaders *
-rstar_http_headers(const char *authorization)
+rstar_http_headers(const char *key)
 {
 	static const char *const common[] = {
 		"Content-Type: application/json",
 		"Accept: application/json",
 		"Expect:"
 	};
-	RstarHttpHeaders *headers = malloc(sizeof(RstarHttpHeaders));
+	RstarHttpHeaders *headers = calloc(1, sizeof(RstarHttpHeaders));
+	bool		ok = headers != NULL;
 
-	if (headers == NULL)
-		return NULL;
-	headers->list = NULL;
-	for (int i = 0; i < (int) lengthof(common) + 1; i++)
+	for (int i = 0; ok && i < (int) lengthof(common); i++)
+		ok = add_header(headers, common[i]);
+	if (ok && key != NULL)
 	{
-		const char *line = i < (int) lengthof(common) ? common[i] : authorization;
-		struct curl_slist *longer;
+		static const char scheme[] = "Authorization: Bearer ";
+		Size		size = sizeof(scheme) + strlen(key);
+		char	   *line = malloc(size);
 
-		if (line == NULL)
-			continue;
-		longer = curl_slist_append(headers->list, line);
-		if (longer == NULL)
+		headers->key = strdup(key);
+		ok = line != NULL && headers->key != NULL;
+		if (ok)
 		{
-			rstar_http_headers_free(headers);
-			return NULL;
+			snprintf(line, size, "%s%s", scheme, key);
+			ok = add_header(headers, line);
+			explicit_bzero(line, size);
 		}
-		headers->list = longer;
+		free(line);
 	}
-	return headers;
+	if (ok)
+		return headers;
+	rstar_http_headers_free(headers);
+	return NULL;
+}
+
+static bool
+add_header(RstarHttpHeaders *headers, const char *line)
+{
+	struct curl_slist *longer = curl_slist_append(headers->list, line);
+
+	if (longer != NULL)
+		headers->list = longer;
+	return longer != NULL;
 }
 
 void
@@ -212,6 +234,9 @@ rstar_http_headers_free(RstarHttpHeaders *headers)
 	if (headers == NULL)
 		return;
 	curl_slist_free_all(headers->list);
+	if (headers->key != NULL)
+		explicit_bzero(headers->key, strlen(headers->key));
+	free(headers->key);
 	free(headers);
 }
 
@@ -234,6 +259,8 @@ rstar_http_start(const RstarHttpRequest *request)
 	transfer->len = 0;
 	transfer->too_large = transfer->no_memory = false;
 	transfer->sent = 0;
+	transfer->socket_errno = 0;
+	transfer->key = request->headers->key;
 	transfer->error[0] = '\0';
 	transfer->started = now_us();
 	dlist_push_tail(&active, &transfer->link);
@@ -269,6 +296,8 @@ new_transfer(void)
 	curl_easy_setopt(easy, CURLOPT_WRITEDATA, transfer);
 	curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, on_send);
 	curl_easy_setopt(easy, CURLOPT_PREREQDATA, transfer);
+	curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, on_open);
+	curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, transfer);
 	curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
 	curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long) CURL_HTTP_VERSION_1_1);
 	curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
@@ -442,6 +471,8 @@ report(RstarTransfer *transfer, CURLcode code, RstarHttpDone done)
 	long		status = 0;
 
 	curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &status);
+	if (transfer->key != NULL)
+		rstar_hide(transfer->data, transfer->len, transfer->key);
 	memset(&reply, 0, sizeof(reply));
 	reply.owner = transfer->owner;
 	reply.status = (int) status;
@@ -455,6 +486,7 @@ report(RstarTransfer *transfer, CURLcode code, RstarHttpDone done)
 	if (reply.result != RSTAR_HTTP_REPLY)
 		reply.error = transfer->too_large ? "reply is too large" :
 			transfer->no_memory ? "out of memory" :
+			transfer->socket_errno ? strerror(transfer->socket_errno) :
 			transfer->sent > 1 ? "the server closed the connection without a reply" :
 			transfer->error[0] ? transfer->error : curl_easy_strerror(code);
 	done(&reply);
@@ -469,6 +501,8 @@ classify(const RstarTransfer *transfer, CURLcode code, int status)
 		return RSTAR_HTTP_TOO_LARGE;
 	if (transfer->no_memory)
 		return RSTAR_HTTP_SETUP;
+	if (transfer->socket_errno != 0)
+		return RSTAR_HTTP_NO_SOCKET;
 	curl_easy_getinfo(transfer->easy, CURLINFO_PRETRANSFER_TIME_T, &sent_after);
 	switch (code)
 	{
@@ -508,6 +542,21 @@ start_over(RstarHttpDone done)
 		ereport(ERROR,
 				(errcode(ERRCODE_OUT_OF_MEMORY),
 				 errmsg("could not set up HTTP again: out of memory")));
+}
+
+/*
+ * As curl would do it; but where descriptors or buffers have run out, that is
+ * our affair and not the endpoint's.
+ */
+static curl_socket_t
+on_open(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
+{
+	RstarTransfer *transfer = arg;
+	int			fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+
+	/* an address of a family that the machine does not have is passed over */
+	transfer->socket_errno = fd < 0 && errno != EAFNOSUPPORT ? errno : 0;
+	return fd < 0 ? CURL_SOCKET_BAD : fd;
 }
 
 /*

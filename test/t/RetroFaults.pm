@@ -29,16 +29,18 @@ sub nothing_left
 	return;
 }
 
-# Descriptors that a process has open
+# Sockets that a process has open; in a list also all its descriptors, of which
+# files of relations remain as long as PostgreSQL finds them useful
 sub descriptors
 {
 	my ($pid) = @_;
 	my @open = glob("/proc/$pid/fd/*");
+	my $sockets = grep { (readlink($_) // '') =~ /^socket:/ } @open;
 
-	return scalar @open;
+	return wantarray ? ($sockets, scalar @open) : $sockets;
 }
 
-# The worker comes back to so many descriptors while it is given little to do:
+# The worker comes back to so many sockets while it is given little to do:
 # it looks after idle connections when it opens or uses one.
 sub descriptors_go_back
 {
@@ -47,7 +49,7 @@ sub descriptors_go_back
 	wait_until("descriptors are closed ($name)", sub {
 		$ask->();
 		my $pid = queue($node, 'worker_pid');
-		return $pid ne '' && descriptors($pid) <= $most;
+		return $pid ne '' && scalar(descriptors($pid)) <= $most;
 	});
 	pass("$name: descriptors are closed");
 	return;
