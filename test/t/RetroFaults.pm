@@ -6,6 +6,7 @@ use strict;
 use warnings;
 
 use Exporter 'import';
+use PostgreSQL::Test::Utils;
 use RetroTest;
 use Test::More;
 
@@ -69,9 +70,11 @@ sub outcome_counts
 sub no_crash
 {
 	my ($node, $from) = @_;
-	my $log = PostgreSQL::Test::Utils::slurp_file($node->logfile, $from // 0);
+	my $log = slurp_file($node->logfile, $from // 0);
 
-	unlike($log, qr/TRAP|PANIC|was terminated|"retrostar worker" \(PID \d+\) exited|leaked/, 'nothing crashed');
+	my ($bad) = $log =~ /^(.*(?:TRAP:|PANIC:|was terminated|"retrostar worker" \(PID \d+\) exited with exit code [1-9]|leaked).*)$/m;
+
+	is($bad, undef, 'nothing crashed');
 	return;
 }
 
