@@ -30,8 +30,10 @@ typedef struct RstarHttpRequest
 	const RstarHttpHeaders *headers;	/* must live until the end */
 	const char *request_id;		/* for X-Request-Id, or NULL; copied */
 	bool		fresh;			/* not on a connection that was kept: one broke */
-	char	   *body;			/* malloc'd, taken over; NULL: GET */
+	const char *body;			/* copied; NULL: GET */
 	Size		body_len;
+	const char *body_end;		/* goes behind the body; copied */
+	Size		body_end_len;
 	int			timeout;		/* ms, from now to the whole reply */
 	int			connect_timeout;	/* ms */
 	void	   *owner;			/* the caller's, comes back with the reply */
@@ -70,8 +72,7 @@ typedef void (*RstarHttpDone) (const RstarHttpReply *reply);
 extern int	rstar_http_init(int *max);
 
 /*
- * Starts an exchange.  NULL: out of memory (the body is freed all the same).
- * Never raises.
+ * Starts an exchange.  NULL: out of memory.  Never raises.
  */
 extern RstarTransfer *rstar_http_start(const RstarHttpRequest *request);
 
@@ -93,9 +94,6 @@ extern void rstar_http_poll(RstarHttpDone done);
  * need not poll again before it sleeps.
  */
 extern void rstar_http_flush(void);
-
-/* Exchanges under way */
-extern int	rstar_http_active(void);
 
 /*
  * "key" is sent as a bearer token, or NULL; a reply that repeats it has

@@ -34,6 +34,8 @@
 
 #include "reply.h"
 #include "reply_error.h"
+#include "reply_scan.h"
+#include "reply_text.h"
 
 /* Deepest nesting; a reply with log probabilities needs 10 */
 #define MAX_DEPTH 32
@@ -50,31 +52,25 @@
 /* How deep an error's message may be wrapped: error.message, detail[0].msg */
 #define MESSAGE_DEPTH 4
 
-/* A text that belongs to a json_object, or to "joined" when that is set */
-typedef struct Piece
+/* What the first choice of a completion holds, whoever read it */
+typedef struct Choice
 {
-	const char *data;
-	size_t		len;
-	struct printbuf *joined;
-} Piece;
+	RstarText	texts[RSTAR_SCAN_PARTS];
+	RstarText	finish_reason;
+} Choice;
 
 static json_object *parse_json(const char *body, size_t len);
 static bool tree_fits(const char *body, size_t len);
 static json_object *parse_event(const char *body, size_t len);
 static bool has_error(json_object *root);
 static int	status_within(json_object *root);
+static bool read_usual(RstarReply *reply, const char *body, size_t len, bool want_text);
 static void read_completion(RstarReply *reply, json_object *root, bool want_text);
-static void read_choice(RstarReply *reply, json_object *choice, bool want_text);
-static Piece get_piece(json_object *message, const char *key);
-static Piece join_parts(json_object *parts);
-static bool is_blank(Piece piece);
-static bool is_space(char c);
-static int	scan_text(const char *text, size_t len, bool *thinking);
-static int	scan_score(const char *text, size_t len);
-static void keep_text(RstarReply *reply, Piece reasoning, Piece content);
-static size_t copy_text(char *dst, const char *src, size_t len);
-static size_t utf8_length(const unsigned char *s, size_t left);
-static void copy_line(char *dst, size_t size, const char *src, size_t len);
+static void read_choice(RstarReply *reply, json_object *object, bool want_text);
+static void judge_choice(RstarReply *reply, const Choice *choice, bool want_text);
+static RstarText get_text(json_object *object, const char *key, struct printbuf **joined);
+static void join_parts(json_object *parts, struct printbuf **joined);
+static void keep_text(RstarReply *reply, RstarText reasoning, RstarText content);
 static void read_error(RstarReply *reply, int status, json_object *root,
 					   const char *body, size_t len);
 static json_object *find_message(json_object *value, int depth);
@@ -90,6 +86,8 @@ rstar_reply_parse(RstarReply *reply, int http_status,
 
 	memset(reply, 0, sizeof(*reply));
 	reply->score = -1;
+	if (http_status == 200 && read_usual(reply, body, len, want_text))
+		return;
 
 	root = parse_json(body, len);
 	if (http_status == 200 && root == NULL)
@@ -116,9 +114,10 @@ rstar_reply_free(RstarReply *reply)
 int
 rstar_reply_score(const char *text, size_t len)
 {
+	RstarText	whole = {text, len};
 	bool		thinking;
 
-	return scan_text(text, len, &thinking);
+	return rstar_text_score(whole, &thinking);
 }
 
 /*
@@ -242,36 +241,72 @@ read_completion(RstarReply *reply, json_object *root, bool want_text)
 		reply->status = RSTAR_REPLY_MALFORMED;
 }
 
-static void
-read_choice(RstarReply *reply, json_object *choice, bool want_text)
+/* False: not done, json-c has to read it */
+static bool
+read_usual(RstarReply *reply, const char *body, size_t len, bool want_text)
 {
-	static const char *const keys[] = {"content", "reasoning_content", "reasoning"};
-	json_object *message = get_member(choice, "message");
-	json_object *finish = get_member(choice, "finish_reason");
-	Piece		pieces[3];
-	bool		cut = false;
-	bool		thinking = false;
-	int			answer = -1;	/* the piece that the score is in */
+	RstarReplyScan scan;
+	Choice		choice;
+	bool		usual = rstar_reply_scan(&scan, body, len);
+
+	if (usual)
+	{
+		reply->prompt_tokens = scan.prompt_tokens;
+		reply->completion_tokens = scan.completion_tokens;
+		memcpy(choice.texts, scan.texts, sizeof(choice.texts));
+		choice.finish_reason = scan.finish_reason;
+		judge_choice(reply, &choice, want_text);
+	}
+	rstar_reply_scan_free(&scan);
+	return usual;
+}
+
+static void
+read_choice(RstarReply *reply, json_object *object, bool want_text)
+{
+	static const char *const keys[RSTAR_SCAN_PARTS] = {
+		[RSTAR_SCAN_CONTENT] = "content",
+		[RSTAR_SCAN_REASONING_CONTENT] = "reasoning_content",
+		[RSTAR_SCAN_REASONING] = "reasoning"
+	};
+	json_object *message = get_member(object, "message");
+	struct printbuf *joined[RSTAR_SCAN_PARTS] = {NULL, NULL, NULL};
+	Choice		choice;
 
 	if (!json_object_is_type(message, json_type_object))
 	{
 		reply->status = RSTAR_REPLY_MALFORMED;
 		return;
 	}
-	if (json_object_is_type(finish, json_type_string))
+	for (int i = 0; i < RSTAR_SCAN_PARTS; i++)
+		choice.texts[i] = get_text(message, keys[i], &joined[i]);
+	choice.finish_reason = get_text(object, "finish_reason", NULL);
+	judge_choice(reply, &choice, want_text);
+	for (int i = 0; i < RSTAR_SCAN_PARTS; i++)
 	{
-		copy_line(reply->finish_reason, sizeof(reply->finish_reason),
-				  json_object_get_string(finish),
-				  (size_t) json_object_get_string_len(finish));
-		cut = strcmp(reply->finish_reason, "length") == 0;
+		if (joined[i] != NULL)
+			printbuf_free(joined[i]);
 	}
+}
 
-	for (int i = 0; i < 3; i++)
+/* Which of the texts is the answer, and what it says */
+static void
+judge_choice(RstarReply *reply, const Choice *choice, bool want_text)
+{
+	const RstarText *texts = choice->texts;
+	bool		cut;
+	bool		thinking = false;
+	int			answer = -1;	/* the text that the score is in */
+
+	rstar_text_line(reply->finish_reason, sizeof(reply->finish_reason),
+					choice->finish_reason.data, choice->finish_reason.len);
+	cut = strcmp(reply->finish_reason, "length") == 0;
+
+	for (int i = 0; i < RSTAR_SCAN_PARTS; i++)
 	{
-		pieces[i] = get_piece(message, keys[i]);
-		if (reply->score >= 0 || (i > 0 && !is_blank(pieces[0])))
-			continue;
-		reply->score = scan_text(pieces[i].data, pieces[i].len, &thinking);
+		if (reply->score >= 0 || (i > 0 && !rstar_text_blank(texts[RSTAR_SCAN_CONTENT])))
+			break;
+		reply->score = rstar_text_score(texts[i], &thinking);
 		if (cut && (i > 0 || thinking))
 			reply->score = -1;
 		if (reply->score >= 0)
@@ -290,151 +325,76 @@ read_choice(RstarReply *reply, json_object *choice, bool want_text)
 
 	if (want_text)
 	{
-		int			reasoning = (answer == 2 || is_blank(pieces[1])) ? 2 : 1;
+		bool		other = answer == RSTAR_SCAN_REASONING ||
+			rstar_text_blank(texts[RSTAR_SCAN_REASONING_CONTENT]);
 
-		keep_text(reply, pieces[reasoning], pieces[0]);
-	}
-	for (int i = 0; i < 3; i++)
-	{
-		if (pieces[i].joined != NULL)
-			printbuf_free(pieces[i].joined);
+		keep_text(reply, texts[other ? RSTAR_SCAN_REASONING : RSTAR_SCAN_REASONING_CONTENT],
+				  texts[RSTAR_SCAN_CONTENT]);
 	}
 }
 
-/* A message's text under this key; empty when it is null or no text */
-static Piece
-get_piece(json_object *message, const char *key)
+/*
+ * The text under this key, which belongs to the object, or to *joined when
+ * that is set; empty when it is null or no text.
+ */
+static RstarText
+get_text(json_object *object, const char *key, struct printbuf **joined)
 {
-	json_object *value = get_member(message, key);
-	Piece		piece = {"", 0, NULL};
+	json_object *value = get_member(object, key);
+	RstarText	text = {"", 0};
 
 	if (json_object_is_type(value, json_type_string))
 	{
-		piece.data = json_object_get_string(value);
-		piece.len = (size_t) json_object_get_string_len(value);
+		text.data = json_object_get_string(value);
+		text.len = (size_t) json_object_get_string_len(value);
 	}
-	else if (json_object_is_type(value, json_type_array))
-		piece = join_parts(value);
-	return piece;
+	else if (joined != NULL && json_object_is_type(value, json_type_array))
+	{
+		join_parts(value, joined);
+		if (*joined != NULL)
+		{
+			text.data = (*joined)->buf;
+			text.len = (size_t) printbuf_length(*joined);
+		}
+	}
+	return text;
 }
 
-/* Joins a content that comes as an array of {"type": "text", "text": ...} */
-static Piece
-join_parts(json_object *parts)
+/*
+ * Joins a content that comes as an array of {"type": "text", "text": ...};
+ * NULL without memory, for half a text might hold another score.
+ */
+static void
+join_parts(json_object *parts, struct printbuf **joined)
 {
 	size_t		n = json_object_array_length(parts);
-	Piece		piece = {"", 0, printbuf_new()};
 
-	for (size_t i = 0; i < n && piece.joined != NULL; i++)
+	*joined = printbuf_new();
+	for (size_t i = 0; i < n && *joined != NULL; i++)
 	{
 		json_object *text = get_member(json_object_array_get_idx(parts, i), "text");
 
 		if (json_object_is_type(text, json_type_string) &&
-			printbuf_memappend(piece.joined, json_object_get_string(text),
+			printbuf_memappend(*joined, json_object_get_string(text),
 							   json_object_get_string_len(text)) < 0)
 		{
-			/* half a text might hold another score */
-			printbuf_free(piece.joined);
-			piece.joined = NULL;
+			printbuf_free(*joined);
+			*joined = NULL;
 		}
 	}
-	if (piece.joined != NULL)
-	{
-		piece.data = piece.joined->buf;
-		piece.len = (size_t) printbuf_length(piece.joined);
-	}
-	return piece;
-}
-
-static bool
-is_blank(Piece piece)
-{
-	for (size_t i = 0; i < piece.len; i++)
-	{
-		if (!is_space(piece.data[i]))
-			return false;
-	}
-	return true;
-}
-
-static bool
-is_space(char c)
-{
-	return c == ' ' || (c >= '\t' && c <= '\r');
-}
-
-/*
- * The last well-formed score after the last "</think>", or -1.  *thinking is
- * set when a "<think>" is still open at the end.  One pass; the work is
- * memchr's, since "<" is rare.
- */
-static int
-scan_text(const char *text, size_t len, bool *thinking)
-{
-	const char *end = text + len;
-	const char *p = text;
-	int			score = -1;
-
-	*thinking = false;
-	while ((p = memchr(p, '<', (size_t) (end - p))) != NULL)
-	{
-		size_t		left = (size_t) (end - p);
-
-		if (left >= 7 && memcmp(p, "<score>", 7) == 0)
-		{
-			int			found = scan_score(p + 7, left - 7);
-
-			if (found >= 0)
-				score = found;
-		}
-		else if (left >= 8 && memcmp(p, "</think>", 8) == 0)
-		{
-			score = -1;
-			*thinking = false;
-		}
-		else if (left >= 7 && memcmp(p, "<think>", 7) == 0)
-			*thinking = true;
-		p++;
-	}
-	return score;
-}
-
-/* The number between "<score>" and "</score>", or -1 when not well-formed */
-static int
-scan_score(const char *text, size_t len)
-{
-	size_t		i = 0;
-	size_t		digits = 0;
-	int			score = 0;
-
-	while (i < len && is_space(text[i]))
-		i++;
-	for (; i < len && text[i] >= '0' && text[i] <= '9'; i++)
-	{
-		if (++digits > 3)
-			return -1;
-		score = score * 10 + (text[i] - '0');
-	}
-	while (i < len && is_space(text[i]))
-		i++;
-
-	if (digits == 0 || score > 100 ||
-		len - i < 8 || memcmp(text + i, "</score>", 8) != 0)
-		return -1;
-	return score;
 }
 
 /*
  * Keeps the text, as the model wrote it before a server split the reasoning
- * off, so that scan_text() finds the same in it.  Without memory there is no
+ * off, so that rstar_text_score() finds the same in it.  Without memory there is no
  * text; the score counts all the same.
  */
 static void
-keep_text(RstarReply *reply, Piece reasoning, Piece content)
+keep_text(RstarReply *reply, RstarText reasoning, RstarText content)
 {
 	static const char open[] = "<think>\n";
 	static const char close[] = "\n</think>\n\n";
-	bool		split = !is_blank(reasoning) && !is_blank(content);
+	bool		split = !rstar_text_blank(reasoning) && !rstar_text_blank(content);
 	char	   *p;
 
 	reply->text = p = malloc(reasoning.len + content.len +
@@ -443,107 +403,17 @@ keep_text(RstarReply *reply, Piece reasoning, Piece content)
 		return;
 	if (split)
 	{
-		p += copy_text(p, open, sizeof(open) - 1);
-		p += copy_text(p, reasoning.data, reasoning.len);
-		p += copy_text(p, close, sizeof(close) - 1);
+		p += rstar_text_copy(p, open, sizeof(open) - 1);
+		p += rstar_text_copy(p, reasoning.data, reasoning.len);
+		p += rstar_text_copy(p, close, sizeof(close) - 1);
 	}
-	else if (is_blank(content))
+	else if (rstar_text_blank(content))
 		content = reasoning;
-	p += copy_text(p, content.data, content.len);
+	p += rstar_text_copy(p, content.data, content.len);
 	*p = '\0';
 	reply->text_len = (size_t) (p - reply->text);
 	if (reply->text_len == 0)
 		rstar_reply_free(reply);
-}
-
-/* Copies without NUL characters, invalid bytes as "?"; never gets longer */
-static size_t
-copy_text(char *dst, const char *src, size_t len)
-{
-	const unsigned char *s = (const unsigned char *) src;
-	char	   *start = dst;
-	size_t		i = 0;
-
-	while (i < len)
-	{
-		size_t		n = 0;
-
-		/* as much as is good goes in one piece */
-		while (i + n < len && s[i + n] != '\0' && s[i + n] < 0x80)
-			n++;
-		if (n == 0 && s[i] != '\0')
-			n = utf8_length(s + i, len - i);
-		memcpy(dst, src + i, n);
-		dst += n;
-		i += n;
-		if (n == 0 && s[i++] != '\0')
-			*dst++ = '?';
-	}
-	return (size_t) (dst - start);
-}
-
-/* Length of the valid UTF-8 character that starts here, or 0 */
-static size_t
-utf8_length(const unsigned char *s, size_t left)
-{
-	size_t		n;
-
-	if (s[0] < 0x80)
-		return 1;
-	if (s[0] < 0xc2 || s[0] > 0xf4)
-		return 0;
-	n = s[0] < 0xe0 ? 2 : s[0] < 0xf0 ? 3 : 4;
-	if (left < n)
-		return 0;
-	for (size_t i = 1; i < n; i++)
-	{
-		if ((s[i] & 0xc0) != 0x80)
-			return 0;
-	}
-	/* overlong forms, surrogates, beyond U+10FFFF */
-	if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] > 0x9f) ||
-		(s[0] == 0xf0 && s[1] < 0x90) || (s[0] == 0xf4 && s[1] > 0x8f))
-		return 0;
-	return n;
-}
-
-/*
- * Copies as one line: valid UTF-8, runs of white space and control characters
- * as one space, none at either end, cut at a character boundary.
- */
-static void
-copy_line(char *dst, size_t size, const char *src, size_t len)
-{
-	const unsigned char *s = (const unsigned char *) src;
-	size_t		used = 0;
-	bool		space = false;
-
-	for (size_t i = 0; i < len;)
-	{
-		size_t		n = utf8_length(s + i, len - i);
-		bool		control = s[i] <= ' ' || s[i] == 0x7f ||
-			(n == 2 && s[i] == 0xc2 && s[i + 1] < 0xa0) ||
-			(n == 3 && s[i] == 0xe2 && s[i + 1] == 0x80 && (s[i + 2] & 0xfe) == 0xa8);
-		size_t		need = n == 0 ? 1 : n;
-
-		if (control)
-			space = used > 0;
-		else
-		{
-			if (used + space + need >= size)
-				break;
-			if (space)
-				dst[used++] = ' ';
-			space = false;
-			if (n == 0)
-				dst[used] = '?';
-			else
-				memcpy(dst + used, src + i, n);
-			used += need;
-		}
-		i += need;
-	}
-	dst[used] = '\0';
 }
 
 /*
@@ -571,7 +441,7 @@ read_error(RstarReply *reply, int status, json_object *root,
 		body = json_object_get_string(message);
 		len = (size_t) json_object_get_string_len(message);
 	}
-	copy_line(reply->message, sizeof(reply->message), body, len);
+	rstar_text_line(reply->message, sizeof(reply->message), body, len);
 
 	rstar_wording_init(&wording);
 	add_member(&wording, object, "type");

@@ -74,7 +74,7 @@ static void fly(Sample *sample, RstarTransfer *transfer, RstarChannel *channel, 
 static void land(Sample *sample);
 static bool send_sample(Sample *sample, int64 now);
 static bool start(Sample *sample, int endpoint);
-static char *build_body(const Sample *sample, const char *request_id, Size *len);
+static int	body_end(const Sample *sample, const char *request_id, char *buf);
 static uint32 seed(const RstarClaim *claim);
 static void send_check(Sample *sample);
 static void sample_done(Sample *sample, const RstarHttpReply *reply);
@@ -367,8 +367,9 @@ start(Sample *sample, int endpoint)
 	const RstarUrl *url = &target->config->urls[endpoint];
 	RstarChannel *channel = rstar_target_channel(target, sample->claim.mapping);
 	RstarHttpRequest request;
-	RstarTransfer *transfer = NULL;
+	RstarTransfer *transfer;
 	char		request_id[80];
+	char		end[MAX_BODY_END];
 
 	if (channel->headers == NULL)
 	{
@@ -394,36 +395,31 @@ start(Sample *sample, int endpoint)
 	request.timeout = target->config->timeout;
 	request.connect_timeout = target->config->connect_timeout;
 	request.owner = sample;
-	request.body = build_body(sample, request_id, &request.body_len);
-	if (request.body != NULL)
-		transfer = rstar_http_start(&request);
+	request.body = sample->claim.body;
+	request.body_len = sample->claim.body_len;
+	request.body_end = end;
+	request.body_end_len = body_end(sample, request_id, end);
+	transfer = rstar_http_start(&request);
 	if (transfer == NULL)
 	{
 		rstar_target_leave_channel(channel);
 		failed(sample, RSTAR_STATUS_SETUP, 0, "out of memory");
 		return false;
 	}
-	fly(sample, transfer, channel, request.body_len);
+	fly(sample, transfer, channel, request.body_len + request.body_end_len);
 	return true;
 }
 
-/* malloc'd: the pair's body, and what is the sample's own */
-static char *
-build_body(const Sample *sample, const char *request_id, Size *len)
+/* What the sample adds to the pair's body, at most MAX_BODY_END; its length */
+static int
+body_end(const Sample *sample, const char *request_id, char *buf)
 {
-	char	   *body = malloc(sample->claim.body_len + MAX_BODY_END);
-	int			n;
+	int			n = snprintf(buf, MAX_BODY_END, ",\"seed\":%u", seed(&sample->claim));
 
-	if (body == NULL)
-		return NULL;
-	memcpy(body, sample->claim.body, sample->claim.body_len);
-	n = snprintf(body + sample->claim.body_len, MAX_BODY_END, ",\"seed\":%u", seed(&sample->claim));
 	if (sample->target->config->dialect == RSTAR_DIALECT_SGLANG)
-		n += snprintf(body + sample->claim.body_len + n, MAX_BODY_END - n,
-					  ",\"rid\":\"%s\"", request_id);
-	n += snprintf(body + sample->claim.body_len + n, MAX_BODY_END - n, "}");
-	*len = sample->claim.body_len + n;
-	return body;
+		n += snprintf(buf + n, MAX_BODY_END - n, ",\"rid\":\"%s\"", request_id);
+	n += snprintf(buf + n, MAX_BODY_END - n, "}");
+	return n;
 }
 
 /* A function of key and number, in 31 bits, which every server takes */

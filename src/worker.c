@@ -80,8 +80,8 @@ static void claim(int64 now);
 static void close_cancelled(void);
 static bool store(StoreTimer *timer, const RstarLoad *load, int64 now);
 static void store_rest(StoreTimer *timer, int64 now);
+static RstarAnswered *sort_answers(const RstarAnswered *answers, int *n);
 static int	compare_answers(const void *a, const void *b);
-static int	drop_doubles(RstarAnswered *answers, int n);
 static bool idle_long_enough(const RstarLoad *load, int64 now, int64 *idle_since);
 static void sleep_until(int64 due, int64 now);
 static void report(const RstarLoad *load, int64 now);
@@ -237,8 +237,7 @@ store(StoreTimer *timer, const RstarLoad *load, int64 now)
 
 	answers = palloc(STORE_BATCH * sizeof(RstarAnswered));
 	n = rstar_dispatch_unstored(answers, STORE_BATCH);
-	qsort(answers, n, sizeof(RstarAnswered), compare_answers);
-	n = drop_doubles(answers, n);
+	answers = sort_answers(answers, &n);
 	reported = -1;
 	rstar_dispatch_reasoning(answers, n);
 	switch (rstar_cache_store(answers, n))
@@ -285,36 +284,40 @@ store_rest(StoreTimer *timer, int64 now)
 	}
 }
 
+/*
+ * In the order of their keys.  One command cannot merge two answers into the
+ * same row: of those with the same key (more samples were asked for meanwhile)
+ * the later waits for the next.  Pointers are sorted: an answer is large.
+ */
+static RstarAnswered *
+sort_answers(const RstarAnswered *answers, int *n)
+{
+	const RstarAnswered **order = palloc(*n * sizeof(RstarAnswered *));
+	RstarAnswered *sorted = palloc(*n * sizeof(RstarAnswered));
+	int			kept = 0;
+
+	for (int i = 0; i < *n; i++)
+		order[i] = &answers[i];
+	qsort(order, *n, sizeof(RstarAnswered *), compare_answers);
+	for (int i = 0; i < *n; i++)
+	{
+		if (kept == 0 ||
+			memcmp(&sorted[kept - 1].key, &order[i]->key, sizeof(RstarKey)) != 0)
+			sorted[kept++] = *order[i];
+	}
+	*n = kept;
+	return sorted;
+}
+
 /* Samples of a key are stored in the order in which they were asked for */
 static int
 compare_answers(const void *a, const void *b)
 {
-	const RstarAnswered *x = a;
-	const RstarAnswered *y = b;
+	const RstarAnswered *x = *(RstarAnswered *const *) a;
+	const RstarAnswered *y = *(RstarAnswered *const *) b;
 	int			order = memcmp(&x->key, &y->key, sizeof(RstarKey));
 
 	return order != 0 ? order : x->first_sample - y->first_sample;
-}
-
-/*
- * One command cannot merge two answers into the same row: of those with the
- * same key (more samples were asked for meanwhile) the later waits for the
- * next.
- */
-static int
-drop_doubles(RstarAnswered *answers, int n)
-{
-	int			kept = 0;
-
-	for (int i = 0; i < n; i++)
-	{
-		if (kept > 0 && memcmp(&answers[kept - 1].key, &answers[i].key, sizeof(RstarKey)) == 0)
-			continue;
-		if (kept != i)
-			answers[kept] = answers[i];
-		kept++;
-	}
-	return kept;
 }
 
 static bool

@@ -26,7 +26,7 @@ only() {
 	done
 }
 
-ok 'curl is included in http.c only' "$(only '#include <curl/' http.c)"
+ok 'curl is included in http.c only' "$(only '#include <curl/' http.c http_socket.c http_socket.h http_transfer.c http_transfer.h)"
 ok 'json-c is included where replies are read only' \
 	"$(only '#include <json-c/' reply.c reply_error.c reply_models.c reply_details.c)"
 ok 'SPI is used in cache.c only' "$(only '#include "executor/spi.h"' cache.c)"

@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "reply.h"
+#include "reply_scan.h"
 
 int			LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -71,6 +72,34 @@ require_utf8(const char *text, size_t len, uint32_t least)
 	}
 }
 
+/* What is read without json-c, json-c must read alike: a BOM leaves it to it */
+static void
+require_same_by_json(const RstarReply *reply, const char *body, size_t len)
+{
+	RstarReplyScan scan;
+	bool		usual = rstar_reply_scan(&scan, body, len);
+	char	   *marked = malloc(len + 3);
+	RstarReply	other;
+
+	rstar_reply_scan_free(&scan);
+	if (usual && marked != NULL)
+	{
+		memcpy(marked, "\xef\xbb\xbf", 3);
+		memcpy(marked + 3, body, len);
+		rstar_reply_parse(&other, 200, marked, len + 3, true);
+		REQUIRE(other.status == reply->status && other.error == reply->error);
+		REQUIRE(other.score == reply->score);
+		REQUIRE(other.prompt_tokens == reply->prompt_tokens);
+		REQUIRE(other.completion_tokens == reply->completion_tokens);
+		REQUIRE(strcmp(other.finish_reason, reply->finish_reason) == 0);
+		REQUIRE((other.text == NULL) == (reply->text == NULL));
+		REQUIRE(other.text_len == reply->text_len);
+		REQUIRE(other.text == NULL || memcmp(other.text, reply->text, other.text_len) == 0);
+		rstar_reply_free(&other);
+	}
+	free(marked);
+}
+
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -83,6 +112,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	status = status_of(data[0]);
 	rstar_reply_parse(&reply, status, body, size - 1, true);
+	if (status == 200)
+		require_same_by_json(&reply, body, size - 1);
 
 	REQUIRE(reply.status <= RSTAR_REPLY_ERROR);
 	REQUIRE(status == 200 || reply.status == RSTAR_REPLY_ERROR);
