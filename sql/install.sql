@@ -82,7 +82,7 @@ WHERE NOT has_function_privilege('pg_read_all_stats', p.oid, 'EXECUTE') ORDER BY
 SELECT relname, has_table_privilege('pg_monitor', c.oid, 'SELECT') AS reads,
 	has_table_privilege('pg_monitor', c.oid, 'INSERT,UPDATE,DELETE,TRUNCATE') AS writes
 FROM members m JOIN pg_class c ON m.classid = 'pg_class'::regclass AND c.oid = m.objid
-WHERE relname IN ('task', 'score_cache', 'stat_queue') ORDER BY relname;
+WHERE relname IN ('task', 'score_cache') OR relname ~ '^stat_' ORDER BY relname;
 SELECT has_schema_privilege('pg_monitor', 'retrostar', 'USAGE') AS usage,
 	has_schema_privilege('pg_monitor', 'retrostar', 'CREATE') AS "create",
 	has_foreign_data_wrapper_privilege('pg_monitor', 'retrostar', 'USAGE') AS wrapper;

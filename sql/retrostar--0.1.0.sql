@@ -295,6 +295,10 @@ CREATE FUNCTION retrostar.resume() RETURNS void
 COMMENT ON FUNCTION retrostar.resume() IS 'ends retrostar.pause()';
 REVOKE ALL ON FUNCTION retrostar.resume() FROM PUBLIC;
 
+--
+-- Views of what goes on.  Everybody may read them; the functions mask what
+-- belongs to others.
+--
 CREATE FUNCTION retrostar.queue_state(
 	OUT worker_pid integer,
 	OUT paused boolean,
@@ -310,12 +314,15 @@ CREATE FUNCTION retrostar.queue_state(
 	OUT samples_sent bigint,
 	OUT samples_scored bigint,
 	OUT samples_unscored bigint,
-	OUT stored bigint,
+	OUT samples_failed bigint,
+	OUT samples_cancelled bigint,
+	OUT samples_running integer,
 	OUT lost bigint,
 	OUT waiters integer,
 	OUT free_requests integer,
 	OUT free_waiters integer,
-	OUT text_bytes bigint)
+	OUT text_bytes bigint,
+	OUT stats_reset timestamptz)
 	RETURNS record
 	AS 'MODULE_PATHNAME', 'retrostar_queue_state'
 	LANGUAGE C VOLATILE PARALLEL RESTRICTED;
@@ -324,5 +331,146 @@ COMMENT ON FUNCTION retrostar.queue_state() IS
 
 CREATE VIEW retrostar.stat_queue AS SELECT * FROM retrostar.queue_state();
 COMMENT ON VIEW retrostar.stat_queue IS
-	'pairs of this database in work and counted since the server started, and the shared memory of all databases';
+	'pairs and samples of this database in work and counted, and the shared memory of all databases';
 GRANT SELECT ON retrostar.stat_queue TO PUBLIC;
+
+CREATE FUNCTION retrostar.server_state(
+	server oid,
+	OUT endpoint text,
+	OUT state text,
+	OUT in_flight integer,
+	OUT in_flight_limit integer,
+	OUT sent bigint,
+	OUT retries bigint,
+	OUT answered bigint,
+	OUT unscored bigint,
+	OUT failed bigint,
+	OUT unreachable bigint,
+	OUT timed_out bigint,
+	OUT pushed_back bigint,
+	OUT refused bigint,
+	OUT server_errors bigint,
+	OUT bad_replies bigint,
+	OUT not_sent bigint,
+	OUT cancelled bigint,
+	OUT prompt_tokens bigint,
+	OUT completion_tokens bigint,
+	OUT latency_mean interval,
+	OUT latency_p50 interval,
+	OUT latency_p95 interval,
+	OUT latency_p99 interval,
+	OUT last_error text,
+	OUT last_error_at timestamptz,
+	OUT stats_reset timestamptz)
+	RETURNS SETOF record
+	AS 'MODULE_PATHNAME', 'retrostar_server_state'
+	LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED ROWS 4;
+COMMENT ON FUNCTION retrostar.server_state(oid) IS
+	'state and counters of the endpoints of a server; see the view retrostar.stat_server';
+
+CREATE VIEW retrostar.stat_server AS
+	SELECT s.srvname AS server, e.*
+	FROM pg_catalog.pg_foreign_server s
+		JOIN pg_catalog.pg_foreign_data_wrapper w ON w.oid OPERATOR(pg_catalog.=) s.srvfdw
+		CROSS JOIN LATERAL retrostar.server_state(s.oid) e
+	WHERE w.fdwname OPERATOR(pg_catalog.=) 'retrostar'::pg_catalog.name;
+COMMENT ON VIEW retrostar.stat_server IS
+	'the endpoints of the servers of this database: state, attempts and how they ended, tokens, latency, last error';
+GRANT SELECT ON retrostar.stat_server TO PUBLIC;
+
+CREATE FUNCTION retrostar.activity_state(
+	OUT pid integer,
+	OUT usesysid oid,
+	OUT server oid,
+	OUT state text,
+	OUT asked_at timestamptz,
+	OUT samples integer,
+	OUT in_flight integer,
+	OUT attempts integer,
+	OUT endpoint text,
+	OUT waiters integer,
+	OUT detached boolean)
+	RETURNS SETOF record
+	AS 'MODULE_PATHNAME', 'retrostar_activity_state'
+	LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 1000;
+COMMENT ON FUNCTION retrostar.activity_state() IS
+	'the requests in work; see the view retrostar.stat_activity';
+
+CREATE VIEW retrostar.stat_activity AS
+	SELECT a.pid, a.usesysid, r.rolname AS usename, s.srvname AS server, a.state,
+		pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) a.asked_at AS age,
+		a.samples, a.in_flight, a.attempts, a.endpoint, a.waiters, a.detached
+	FROM retrostar.activity_state() a
+		LEFT JOIN pg_catalog.pg_roles r ON r.oid OPERATOR(pg_catalog.=) a.usesysid
+		LEFT JOIN pg_catalog.pg_foreign_server s ON s.oid OPERATOR(pg_catalog.=) a.server;
+COMMENT ON VIEW retrostar.stat_activity IS
+	'the requests of this database that are queued or in flight, a row for each pair';
+GRANT SELECT ON retrostar.stat_activity TO PUBLIC;
+
+CREATE FUNCTION retrostar.progress_state(
+	OUT pid integer,
+	OUT datid oid,
+	OUT usesysid oid,
+	OUT wanted bigint,
+	OUT known bigint,
+	OUT joined bigint,
+	OUT sent bigint,
+	OUT pending bigint,
+	OUT done bigint,
+	OUT failed bigint,
+	OUT not_awaited bigint,
+	OUT started timestamptz)
+	RETURNS SETOF record
+	AS 'MODULE_PATHNAME', 'retrostar_progress_state'
+	LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 10;
+COMMENT ON FUNCTION retrostar.progress_state() IS
+	'how far the statements with pairs are; see the view retrostar.stat_progress';
+
+CREATE VIEW retrostar.stat_progress AS
+	SELECT p.pid, p.datid, d.datname, p.usesysid, r.rolname AS usename,
+		p.wanted, p.known, p.joined, p.sent, p.pending, p.done, p.failed, p.not_awaited, p.started
+	FROM retrostar.progress_state() p
+		LEFT JOIN pg_catalog.pg_database d ON d.oid OPERATOR(pg_catalog.=) p.datid
+		LEFT JOIN pg_catalog.pg_roles r ON r.oid OPERATOR(pg_catalog.=) p.usesysid;
+COMMENT ON VIEW retrostar.stat_progress IS
+	'how far the statements with pairs are, of all databases, a row for each session';
+GRANT SELECT ON retrostar.stat_progress TO PUBLIC;
+
+CREATE FUNCTION retrostar.cache_state(
+	OUT hits bigint,
+	OUT misses bigint,
+	OUT stored bigint,
+	OUT store_failures bigint,
+	OUT unstored integer,
+	OUT stats_reset timestamptz)
+	RETURNS record
+	AS 'MODULE_PATHNAME', 'retrostar_cache_state'
+	LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION retrostar.cache_state() IS
+	'look-ups and stores; see the view retrostar.stat_cache';
+
+-- Cheap whatever the size of the table: an estimate of the rows, and the
+-- oldest of the first pages.  Reasons lie in the TOAST table, and little else.
+CREATE VIEW retrostar.stat_cache AS
+	SELECT GREATEST(pg_catalog.pg_stat_get_live_tuples(t.oid), t.reltuples::pg_catalog.int8, 0::pg_catalog.int8)
+			AS rows_estimated,
+		pg_catalog.pg_table_size(t.oid) OPERATOR(pg_catalog.-)
+			pg_catalog.pg_total_relation_size(t.reltoastrelid) AS table_bytes,
+		pg_catalog.pg_indexes_size(t.oid) AS index_bytes,
+		pg_catalog.pg_total_relation_size(t.reltoastrelid) AS reasoning_bytes,
+		(SELECT pg_catalog.min(c.updated) FROM retrostar.score_cache c
+			WHERE c.ctid OPERATOR(pg_catalog.<) '(16,0)'::pg_catalog.tid) AS oldest_estimated,
+		s.*
+	FROM pg_catalog.pg_class t CROSS JOIN retrostar.cache_state() s
+	WHERE t.oid OPERATOR(pg_catalog.=) 'retrostar.score_cache'::pg_catalog.regclass;
+COMMENT ON VIEW retrostar.stat_cache IS
+	'size of the score cache, look-ups and stores';
+GRANT SELECT ON retrostar.stat_cache TO PUBLIC;
+
+CREATE FUNCTION retrostar.stats_reset() RETURNS void
+	AS 'MODULE_PATHNAME', 'retrostar_stats_reset'
+	LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION retrostar.stats_reset() IS
+	'starts the counters of this database anew; what is in work counts as asked for since';
+-- Others may be watching them.
+REVOKE ALL ON FUNCTION retrostar.stats_reset() FROM PUBLIC;

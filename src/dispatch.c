@@ -31,6 +31,7 @@ static void fill_claim(RstarRequest *request, RstarClaim *claim);
 static void sample_ended(RstarRequest *request);
 static void set_outcome(RstarRequest *request, RstarStatus status, int http_status,
 						const char *detail);
+static void samples_closed(RstarRequest *request);
 static bool still_there(const RstarAnswered *answer);
 static void take_back(RstarRequest *request, bool lost);
 
@@ -69,7 +70,6 @@ rstar_dispatch_claim(RstarClaim *claims, int max, RstarAdmit admit)
 		else
 			idle++;
 	}
-	db->samples_sent += n;
 	LWLockRelease(rstar_shared->lock);
 	return n;
 }
@@ -105,6 +105,11 @@ fill_claim(RstarRequest *request, RstarClaim *claim)
 	}
 	request->claimed++;
 	request->in_flight++;
+	if (request->kind == RSTAR_KIND_SCORE)
+	{
+		request->db->samples_sent++;
+		request->db->samples_running++;
+	}
 	claim->request = request;
 	claim->slot = (int) (request - rstar_shared->requests);
 	claim->kind = request->kind;
@@ -192,6 +197,8 @@ sample_ended(RstarRequest *request)
 
 	Assert(request->in_flight > 0);
 	request->in_flight--;
+	if (request->kind == RSTAR_KIND_SCORE)
+		db->samples_running--;
 	if (request->cancelled)
 		return;					/* rstar_dispatch_dropped() ends it */
 	if (request->in_flight == 0 && request->state == RSTAR_FAILED)
@@ -234,6 +241,8 @@ rstar_dispatch_failed(RstarRequest *request, RstarStatus status, int http_status
 					  const char *detail)
 {
 	LWLockAcquire(rstar_shared->lock, LW_EXCLUSIVE);
+	if (request->kind == RSTAR_KIND_SCORE)
+		request->db->samples_failed++;
 	if (request->state == RSTAR_RUNNING && !request->cancelled)
 	{
 		/* The others are closed, unless they end first */
@@ -267,12 +276,31 @@ rstar_dispatch_dropped(RstarRequest *request, int n)
 {
 	LWLockAcquire(rstar_shared->lock, LW_EXCLUSIVE);
 	Assert(request->cancelled && request->in_flight == n);
-	request->in_flight = 0;
+	samples_closed(request);
 	if (request->state == RSTAR_RUNNING)
 		request->db->cancelled_count++;
 	rstar_shmem_finish(request, RSTAR_FAILED);
 	rstar_shmem_settle(request);
 	LWLockRelease(rstar_shared->lock);
+}
+
+/* What is in flight of it will not be answered */
+static void
+samples_closed(RstarRequest *request)
+{
+	if (request->kind == RSTAR_KIND_SCORE)
+	{
+		request->db->samples_cancelled += request->in_flight;
+		request->db->samples_running -= request->in_flight;
+	}
+	request->in_flight = 0;
+}
+
+void
+rstar_dispatch_sent(RstarRequest *request, uint64 url)
+{
+	request->attempts++;
+	request->url = url;
 }
 
 void
@@ -397,6 +425,14 @@ rstar_dispatch_cannot_store(bool cannot)
 }
 
 void
+rstar_dispatch_store_failed(void)
+{
+	LWLockAcquire(rstar_shared->lock, LW_EXCLUSIVE);
+	my_database()->store_failures++;
+	LWLockRelease(rstar_shared->lock);
+}
+
+void
 rstar_dispatch_load(RstarLoad *load)
 {
 	RstarDatabase *db;
@@ -450,7 +486,7 @@ rstar_dispatch_leave(bool lost)
 		RstarRequest *request = dlist_container(RstarRequest, list,
 												dlist_pop_head_node(&db->cancelled));
 
-		request->in_flight = 0;
+		samples_closed(request);
 		if (request->state == RSTAR_RUNNING)
 			db->cancelled_count++;
 		rstar_shmem_finish(request, RSTAR_FAILED);
@@ -491,7 +527,7 @@ take_back(RstarRequest *request, bool lost)
 
 	if (request->in_flight == 0)
 		return;
-	request->in_flight = 0;
+	samples_closed(request);
 	request->cancelled = false;
 	if (request->state == RSTAR_RUNNING)
 	{

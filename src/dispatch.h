@@ -78,6 +78,12 @@ extern bool rstar_dispatch_keeps(const struct RstarRequest *request);
 extern bool rstar_dispatch_answered(struct RstarRequest *request,
 									const RstarAnswer *answer, bool again, int *sample);
 
+/*
+ * A sample of the request, in work, was sent to the endpoint of this name
+ * (rstar_counters_url()).  Takes no lock.
+ */
+extern void rstar_dispatch_sent(struct RstarRequest *request, uint64 url);
+
 /* A sample failed for good, and with it the request */
 extern void rstar_dispatch_failed(struct RstarRequest *request, RstarStatus status,
 								  int http_status, const char *detail);
@@ -115,6 +121,8 @@ extern void rstar_dispatch_reasoning(RstarAnswered *answers, int n);
 extern void rstar_dispatch_stored(const RstarAnswered *answers, int n);
 /* They cannot be stored for the time being (or can again) */
 extern void rstar_dispatch_cannot_store(bool cannot);
+/* A batch could not be stored; to be counted */
+extern void rstar_dispatch_store_failed(void);
 /* The table is gone: there is nothing to store them for */
 extern void rstar_dispatch_discard(const RstarAnswered *answers, int n);
 

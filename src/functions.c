@@ -2,7 +2,8 @@
  *
  * functions.c
  *		Every SQL-callable function, in the order of the install script:
- *		unpack, check, delegate.  (The validator is in option.c.)
+ *		unpack, check, delegate.  (The validator is in option.c, those of the
+ *		views in stat.c.)
  *
  * Calls: score.c, pair.c, prompt.c, cache.c, queue.c, launch.c, reply.c.
  *
@@ -44,7 +45,6 @@ PG_FUNCTION_INFO_V1(retrostar_cache_prune);
 PG_FUNCTION_INFO_V1(retrostar_parse_reply);
 PG_FUNCTION_INFO_V1(retrostar_pause);
 PG_FUNCTION_INFO_V1(retrostar_resume);
-PG_FUNCTION_INFO_V1(retrostar_queue_state);
 
 static char *arg_string(FunctionCallInfo fcinfo, int n);
 static void rerank_args(FunctionCallInfo fcinfo, NullableDatum *args);
@@ -408,42 +408,4 @@ retrostar_resume(PG_FUNCTION_ARGS)
 	rstar_score_require_preload();
 	rstar_queue_pause(false);
 	PG_RETURN_VOID();
-}
-
-Datum
-retrostar_queue_state(PG_FUNCTION_ARGS)
-{
-	RstarQueueState state;
-	TupleDesc	desc;
-	Datum		values[20];
-	bool		nulls[20] = {false};
-	int			i = 0;
-
-	rstar_score_require_preload();
-	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
-		elog(ERROR, "return type must be a row type");
-	rstar_queue_state(&state);
-	nulls[i] = state.worker_pid == 0;
-	values[i++] = Int32GetDatum(state.worker_pid);
-	values[i++] = BoolGetDatum(state.paused);
-	values[i++] = Int32GetDatum(state.requests);
-	values[i++] = Int32GetDatum(state.waiting);
-	values[i++] = Int32GetDatum(state.running);
-	values[i++] = Int32GetDatum(state.unstored);
-	values[i++] = Int64GetDatum(state.asked);
-	values[i++] = Int64GetDatum(state.answered);
-	values[i++] = Int64GetDatum(state.failed);
-	values[i++] = Int64GetDatum(state.cancelled);
-	values[i++] = Int64GetDatum(state.joined);
-	values[i++] = Int64GetDatum(state.samples_sent);
-	values[i++] = Int64GetDatum(state.samples_scored);
-	values[i++] = Int64GetDatum(state.samples_unscored);
-	values[i++] = Int64GetDatum(state.stored);
-	values[i++] = Int64GetDatum(state.lost);
-	values[i++] = Int32GetDatum(state.waiters);
-	values[i++] = Int32GetDatum(state.free_requests);
-	values[i++] = Int32GetDatum(state.free_waiters);
-	values[i++] = Int64GetDatum(state.text_bytes);
-	Assert(i == lengthof(values));
-	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
 }

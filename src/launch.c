@@ -144,8 +144,11 @@ register_worker(void)
 	BackgroundWorker worker;
 	TimestampTz start = GetCurrentTimestamp();
 	long		delay = REGISTER_FIRST_DELAY_MS;
+	static uint32 launch_event = 0;
 	MemoryContext old;
 
+	if (launch_event == 0)
+		launch_event = rstar_wait_event("RetrostarLaunch");
 	memset(&worker, 0, sizeof(worker));
 	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
 	worker.bgw_start_time = BgWorkerStart_ConsistentState;
@@ -180,7 +183,7 @@ register_worker(void)
 						 errhint("Raise the setting \"max_worker_processes\" (now %d).",
 								 max_worker_processes)));
 			(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-							 delay, PG_WAIT_EXTENSION);
+							 delay, launch_event);
 			ResetLatch(MyLatch);
 			CHECK_FOR_INTERRUPTS();
 			delay = Min(delay * 2, REGISTER_MAX_DELAY_MS);
@@ -286,6 +289,7 @@ utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 		LWLockAcquire(rstar_shared->lock, LW_EXCLUSIVE);
 		rstar_shmem_purge(dboid);
 		LWLockRelease(rstar_shared->lock);
+		rstar_counters_purge(dboid);
 	}
 }
 
@@ -350,8 +354,11 @@ find_option(List *options, const char *name)
 static void
 ask_to_leave(Oid dboid)
 {
+	static uint32 leave_event = 0;
 	TimestampTz since = 0;		/* of the worker that we ask */
 
+	if (leave_event == 0)
+		leave_event = rstar_wait_event("RetrostarLeave");
 	ConditionVariablePrepareToSleep(&rstar_shared->worker_left);
 	for (;;)
 	{
@@ -376,7 +383,7 @@ ask_to_leave(Oid dboid)
 			break;
 		/* One that is STARTING may never come: look again after a while */
 		(void) ConditionVariableTimedSleep(&rstar_shared->worker_left,
-										   RSTAR_STARTING_CHECK_MS, PG_WAIT_EXTENSION);
+										   RSTAR_STARTING_CHECK_MS, leave_event);
 	}
 	ConditionVariableCancelSleep();
 }

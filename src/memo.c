@@ -3,7 +3,7 @@
  * memo.c
  *		What a statement knows of its pairs, and what it waits for.
  *
- * Called by: score.c, statement.c.  Calls: queue.c, launch.c.
+ * Called by: score.c, statement.c.  Calls: queue.c, launch.c, progress.c.
  *
  * Each pair that a statement asks for has an entry in the statement's memo:
  * PENDING while a request is under way, then a VALUE or FAILED.  Results come
@@ -26,6 +26,7 @@
 
 #include "launch.h"
 #include "memo.h"
+#include "progress.h"
 
 #define NO_COOKIE PG_UINT32_MAX
 #define FIRST_COOKIES 256
@@ -43,6 +44,8 @@ static uint32 npendings = 0;
 static uint32 free_pending = NO_COOKIE;
 
 static void make_memo(RstarStatement *statement);
+static void memo_goes(void *arg);
+static void remove_entry(RstarStatement *statement, RstarMemoEntry *entry);
 static void free_cookie(uint32 cookie);
 static void list_value(RstarStatement *statement, RstarMemoEntry *entry);
 static void unlist_value(RstarMemoEntry *entry);
@@ -60,22 +63,55 @@ rstar_memo_entry(RstarStatement *statement, const RstarMemoKey *key)
 		make_memo(statement);
 	entry = hash_search(statement->memo, key, HASH_ENTER, &found);
 	if (!found)
+	{
 		memset((char *) entry + sizeof(RstarMemoKey), 0,
 			   sizeof(RstarMemoEntry) - sizeof(RstarMemoKey));
+		entry->lives = true;
+	}
 	return entry;
+}
+
+bool
+rstar_memo_is(const RstarMemoEntry *entry, const RstarMemoKey *key)
+{
+	return entry->lives && memcmp(&entry->key, key, sizeof(RstarMemoKey)) == 0;
+}
+
+static void
+remove_entry(RstarStatement *statement, RstarMemoEntry *entry)
+{
+	entry->lives = false;
+	(void) hash_search(statement->memo, &entry->key, HASH_REMOVE, NULL);
 }
 
 static void
 make_memo(RstarStatement *statement)
 {
 	HASHCTL		control;
+	MemoryContextCallback *callback;
 
 	memset(&control, 0, sizeof(control));
 	control.keysize = sizeof(RstarMemoKey);
 	control.entrysize = sizeof(RstarMemoEntry);
 	control.hcxt = statement->context;
+	callback = MemoryContextAlloc(statement->context, sizeof(MemoryContextCallback));
 	statement->memo = hash_create("retrostar memo", 256, &control,
 								  HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	/* Its memory goes before that of the context around it, and before its callbacks */
+	callback->func = memo_goes;
+	callback->arg = statement;
+	MemoryContextRegisterResetCallback(GetMemoryChunkContext(statement->memo), callback);
+}
+
+/* The entries still are where they were */
+static void
+memo_goes(void *arg)
+{
+	RstarStatement *statement = arg;
+
+	rstar_memo_release(statement);
+	statement->memo = NULL;
+	dlist_init(&statement->values);
 }
 
 uint32
@@ -119,6 +155,7 @@ rstar_memo_pend(RstarStatement *statement, RstarMemoEntry *entry,
 	pendings[cookie].statement = statement;
 	pendings[cookie].entry = entry;
 	unlist_value(entry);
+	rstar_progress_moved(RSTAR_PLACE_LOOKED_FOR, RSTAR_PLACE_PENDING);
 	entry->state = RSTAR_MEMO_PENDING;
 	entry->waiter = waiter;
 	entry->cookie = cookie;
@@ -129,7 +166,11 @@ void
 rstar_memo_set(RstarStatement *statement, RstarMemoEntry *entry, const RstarResult *result)
 {
 	int			n = result->tally.scored + (entry->key.zero ? result->tally.unscored : 0);
+	bool		good = result->status == RSTAR_STATUS_OK && n > 0;
 
+	rstar_progress_moved(entry->state == RSTAR_MEMO_PENDING ? RSTAR_PLACE_PENDING :
+						 RSTAR_PLACE_LOOKED_FOR,
+						 good ? RSTAR_PLACE_DONE : RSTAR_PLACE_FAILED);
 	if (entry->stats != NULL)
 	{
 		entry->stats->samples += result->new_samples;
@@ -137,7 +178,7 @@ rstar_memo_set(RstarStatement *statement, RstarMemoEntry *entry, const RstarResu
 		entry->stats->completion_tokens += result->completion_tokens;
 		entry->stats->failures += result->status != RSTAR_STATUS_OK;
 	}
-	if (result->status == RSTAR_STATUS_OK && n > 0)
+	if (good)
 	{
 		entry->state = RSTAR_MEMO_VALUE;
 		entry->tally = result->tally;
@@ -170,9 +211,10 @@ rstar_memo_forget(RstarStatement *statement, const RstarMemoKey *key)
 		return;
 	}
 	rstar_queue_release(entry->waiter);
+	rstar_progress_moved(RSTAR_PLACE_PENDING, RSTAR_PLACE_NOT_AWAITED);
 	free_cookie(entry->cookie);
 	dlist_delete(&entry->link);
-	(void) hash_search(statement->memo, key, HASH_REMOVE, NULL);
+	remove_entry(statement, entry);
 }
 
 void
@@ -193,7 +235,7 @@ rstar_memo_evaluated(RstarStatement *statement, RstarMemoEntry *entry)
 		oldest = dlist_container(RstarMemoEntry, link, dlist_pop_head_node(&statement->values));
 		if (oldest->failure)
 			pfree(oldest->failure);
-		(void) hash_search(statement->memo, &oldest->key, HASH_REMOVE, NULL);
+		remove_entry(statement, oldest);
 	}
 }
 
@@ -321,6 +363,7 @@ rstar_memo_release(RstarStatement *statement)
 												dlist_pop_head_node(&statement->pending));
 
 		rstar_queue_release(entry->waiter);
+		rstar_progress_moved(RSTAR_PLACE_PENDING, RSTAR_PLACE_NOT_AWAITED);
 		free_cookie(entry->cookie);
 	}
 }

@@ -42,6 +42,7 @@ typedef struct RstarMemoEntry
 {
 	RstarMemoKey key;
 	RstarMemoState state;
+	bool		lives;			/* false: it has been removed */
 	bool		listed;			/* in statement->values: it may go */
 	bool		explained;		/* the replies are to be kept */
 	bool		warned;			/* its failure has been counted */
@@ -56,6 +57,13 @@ typedef struct RstarMemoEntry
 
 /* The entry of a pair, NEW when there was none */
 extern RstarMemoEntry *rstar_memo_entry(RstarStatement *statement, const RstarMemoKey *key);
+
+/*
+ * Whether the entry that was found earlier in this statement is still that of
+ * the key.  An entry that was removed may serve another key, but its memory
+ * does not go before the statement ends.
+ */
+extern bool rstar_memo_is(const RstarMemoEntry *entry, const RstarMemoKey *key);
 
 /*
  * A place for a waiter's cookie.  It is not taken yet: between here and

@@ -21,6 +21,7 @@
 
 static void judge_status(const RstarHttpReply *reply, const RstarReply *parsed,
 						 RstarJudgement *verdict);
+static RstarEnding ending(const RstarOutcome *outcome);
 
 void
 rstar_outcome_judge(const RstarHttpReply *reply, bool want_text, RstarReply *parsed,
@@ -76,6 +77,48 @@ rstar_outcome_judge(const RstarHttpReply *reply, bool want_text, RstarReply *par
 		else if (parsed->status == RSTAR_REPLY_MALFORMED)
 			strlcpy(verdict->detail, "not a chat completion", sizeof(verdict->detail));
 	}
+}
+
+void
+rstar_outcome_attempt(const RstarJudgement *verdict, const RstarReply *parsed,
+					  int64 elapsed_us, RstarAttemptEnd *end)
+{
+	memset(end, 0, sizeof(RstarAttemptEnd));
+	end->ending = ending(&verdict->outcome);
+	end->unscored = parsed->status != RSTAR_REPLY_SCORE;
+	end->prompt_tokens = parsed->prompt_tokens;
+	end->completion_tokens = parsed->completion_tokens;
+	end->elapsed_us = elapsed_us;
+	end->status = verdict->status;
+	end->http_status = verdict->http_status;
+	end->detail = verdict->detail;
+}
+
+static RstarEnding
+ending(const RstarOutcome *outcome)
+{
+	switch (outcome->kind)
+	{
+		case RSTAR_OUTCOME_ANSWER:
+			return RSTAR_ENDING_ANSWERED;
+		case RSTAR_OUTCOME_TRANSPORT:
+			return RSTAR_ENDING_UNREACHABLE;
+		case RSTAR_OUTCOME_TIMEOUT:
+			return RSTAR_ENDING_TIMED_OUT;
+		case RSTAR_OUTCOME_CANCELLED:
+			return RSTAR_ENDING_NOT_SENT;	/* RSTAR_HTTP_SETUP */
+		case RSTAR_OUTCOME_BAD_REPLY:
+			break;
+		case RSTAR_OUTCOME_STATUS:
+			if (outcome->status == 408 || outcome->status == 429 || outcome->status == 503)
+				return RSTAR_ENDING_PUSHED_BACK;
+			if (outcome->status >= 500)
+				return RSTAR_ENDING_SERVER_ERROR;
+			if (outcome->status < 200 || outcome->status > 299)
+				return RSTAR_ENDING_REFUSED;
+			break;
+	}
+	return RSTAR_ENDING_BAD_REPLY;
 }
 
 static void

@@ -15,6 +15,7 @@
 
 #include "postgres.h"
 
+#include "counters.h"
 #include "http.h"
 #include "queue.h"
 #include "reply.h"
@@ -35,5 +36,9 @@ typedef struct RstarJudgement
  */
 extern void rstar_outcome_judge(const RstarHttpReply *reply, bool want_text,
 								RstarReply *parsed, RstarJudgement *verdict);
+
+/* The same for the counters of the endpoint; *end points into *verdict */
+extern void rstar_outcome_attempt(const RstarJudgement *verdict, const RstarReply *parsed,
+								  int64 elapsed_us, RstarAttemptEnd *end);
 
 #endif							/* RSTAR_OUTCOME_H */

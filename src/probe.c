@@ -58,6 +58,7 @@ rstar_probe_turn(RstarTarget *target, int64 now)
 			pfree(exchange);
 			rstar_route_probed(target->route, endpoint, false, now);
 		}
+		rstar_target_publish(target, endpoint);
 	}
 	return wake;
 }
@@ -74,8 +75,10 @@ rstar_probe_done(const RstarHttpReply *reply)
 	{
 		for (int i = 0; i < target->config->nurls; i++)
 		{
-			if (strcmp(target->config->urls[i].text, exchange->url) == 0)
-				rstar_route_probed(target->route, i, healthy, rstar_send_clock());
+			if (strcmp(target->config->urls[i].text, exchange->url) != 0)
+				continue;
+			rstar_route_probed(target->route, i, healthy, rstar_send_clock());
+			rstar_target_publish(target, i);
 		}
 		target->wake = 0;
 	}

@@ -4,7 +4,7 @@
  *		Requests between sessions and the worker, the sessions' side: find,
  *		submit, wait, take, release.
  *
- * Called by: score.c, functions.c.  Calls: shmem.c.
+ * Called by: score.c, functions.c, stat.c.  Calls: shmem.c.
  *
  * Single flight: a session that wants a pair which is in work for the same
  * server and user mapping adds itself to the request's waiters.  Requests
@@ -75,6 +75,7 @@ rstar_queue_submit(RstarSpec *spec, uint32 cookie, RstarWaiter **waiter, RstarRe
 			return submitted;
 	}
 
+	spec->asked_at = GetCurrentTimestamp();
 	LWLockAcquire(rstar_shared->lock, LW_EXCLUSIVE);
 	if (spec->kind == RSTAR_KIND_SCORE && spec->generation != rstar_shared->generation)
 		submitted = RSTAR_SUBMITTED_AGAIN;
@@ -263,6 +264,9 @@ fill_request(RstarRequest *request, const RstarSpec *spec)
 	request->fingerprint = spec->fingerprint;
 	request->affinity = spec->affinity;
 	request->endpoint = spec->endpoint;
+	request->pid = MyProcPid;
+	request->userid = GetSessionUserId();
+	request->asked_at = spec->asked_at;
 	request->first_sample = spec->first_sample;
 	request->next_sample = spec->first_sample;
 	request->known = spec->known;
@@ -290,6 +294,7 @@ add_waiter(RstarRequest *request, const RstarSpec *spec, uint32 cookie)
 	waiter->zero = spec->zero;
 	waiter->ready = false;
 	dlist_push_tail(&request->waiters, &waiter->request_link);
+	request->nwaiters++;
 	dlist_push_tail(&me->pending, &waiter->owner_link);
 	return waiter;
 }
@@ -438,7 +443,7 @@ rstar_queue_state(RstarQueueState *state)
 	RstarDatabase *db;
 
 	memset(state, 0, sizeof(RstarQueueState));
-	LWLockAcquire(rstar_shared->lock, LW_EXCLUSIVE);
+	LWLockAcquire(rstar_shared->lock, LW_SHARED);
 	state->waiters = rstar_shared->nwaiters - rstar_shared->free_waiters_count;
 	state->free_requests = rstar_shared->free_requests_count;
 	state->free_waiters = rstar_shared->free_waiters_count;
@@ -458,10 +463,31 @@ rstar_queue_state(RstarQueueState *state)
 		state->samples_sent = db->samples_sent;
 		state->samples_scored = db->samples_scored;
 		state->samples_unscored = db->samples_unscored;
+		state->samples_failed = db->samples_failed;
+		state->samples_cancelled = db->samples_cancelled;
+		state->samples_running = db->samples_running;
 		state->stored = db->stored;
+		state->store_failures = db->store_failures;
 		state->lost = db->lost;
+		state->stats_reset = db->stats_reset;
 		state->worker_pid = db->worker == RSTAR_WORKER_RUNNING ? db->worker_pid : 0;
 		state->paused = db->paused;
+	}
+	LWLockRelease(rstar_shared->lock);
+}
+
+void
+rstar_queue_lookups(int64 *hits, int64 *misses)
+{
+	RstarDatabase *db;
+
+	LWLockAcquire(rstar_shared->lock, LW_SHARED);
+	rstar_progress_lookups(MyDatabaseId, hits, misses);
+	db = rstar_shmem_database(MyDatabaseId, false);
+	if (db != NULL)
+	{
+		*hits += db->hits - db->hits_before;
+		*misses += db->misses - db->misses_before;
 	}
 	LWLockRelease(rstar_shared->lock);
 }

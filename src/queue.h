@@ -3,7 +3,7 @@
  * queue.h
  *		Requests between sessions and the worker, the sessions' side.
  *
- * Called by: score.c, functions.c, launch.c, retrostar.c.
+ * Called by: score.c, functions.c, stat.c, launch.c, retrostar.c.
  *
  * Copyright (c) 2026, the retrostar authors
  *
@@ -13,6 +13,8 @@
 #define RSTAR_QUEUE_H
 
 #include "postgres.h"
+
+#include "utils/timestamp.h"
 
 #include "guc.h"
 
@@ -88,6 +90,7 @@ typedef struct RstarSpec
 	uint64		affinity;		/* hash of task and query, for routing */
 	uint64		generation;		/* from find, for submit; see there */
 	uint64		freed;			/* from find, for wait after FULL */
+	TimestampTz asked_at;		/* set by submit */
 	int			endpoint;		/* CHECK: which */
 	const char *model;			/* UTF-8, for the cache table */
 	const char *body;			/* request body but for its end; may be NULL */
@@ -179,7 +182,7 @@ typedef struct RstarQueueState
 	int			free_requests;	/* all databases */
 	int			free_waiters;	/* all databases */
 	int64		text_bytes;		/* all databases */
-	int64		asked;			/* requests made */
+	int64		asked;			/* this and what follows: see RstarDatabase */
 	int64		answered;
 	int64		failed;
 	int64		cancelled;
@@ -187,11 +190,19 @@ typedef struct RstarQueueState
 	int64		samples_sent;
 	int64		samples_scored;
 	int64		samples_unscored;
-	int64		stored;			/* rows written */
-	int64		lost;			/* answers given up before they were stored */
+	int64		samples_failed;
+	int64		samples_cancelled;
+	int			samples_running;
+	int64		stored;
+	int64		store_failures;
+	int64		lost;
+	TimestampTz stats_reset;	/* 0: never */
 	int			worker_pid;		/* 0: none */
 	bool		paused;
 } RstarQueueState;
 extern void rstar_queue_state(RstarQueueState *state);
+
+/* Pairs whose samples were all known when a statement looked for them, and others */
+extern void rstar_queue_lookups(int64 *hits, int64 *misses);
 
 #endif							/* RSTAR_QUEUE_H */

@@ -230,6 +230,7 @@ rstar_shmem_release_waiter(RstarWaiter *waiter)
 	RstarRequest *request = waiter->request;
 
 	dlist_delete(&waiter->request_link);
+	request->nwaiters--;
 	dlist_delete(&waiter->owner_link);
 	if (waiter->owner->wait_for == waiter)
 		waiter->owner->wait_for = NULL;

@@ -22,6 +22,7 @@
 typedef struct RstarRow
 {
 	MinimalTuple tuple;
+	bool		pending;		/* a call of it waits for an answer */
 	RstarAhead	aheads[FLEXIBLE_ARRAY_MEMBER];	/* one for each call site */
 } RstarRow;
 

@@ -55,6 +55,9 @@
 /* Rows to read ahead at first when nobody knows how many will be wanted */
 #define FIRST_WINDOW 8
 
+/* Rows to read ahead while no score is waited for */
+#define KNOWN_WINDOW 32
+
 /* A call that is made ahead */
 typedef struct PrefetchSite
 {
@@ -83,6 +86,7 @@ typedef struct PrefetchState
 	TupleTableSlot *ahead_slot;
 
 	RstarRing	ring;			/* rows read ahead */
+	int			npending;		/* rows in it that wait for an answer */
 	RstarRow   *current;		/* the row that was returned last, or NULL */
 
 	/* since the last (re)scan */
@@ -106,6 +110,7 @@ static TupleTableSlot *exec(CustomScanState *node);
 static void start_scan(PrefetchState *state);
 static double eval_bound(PrefetchState *state);
 static TupleTableSlot *next_row(PrefetchState *state);
+static RstarRow *take_row(PrefetchState *state);
 static TupleTableSlot *pass_row(PrefetchState *state);
 static void fill(PrefetchState *state);
 static bool reads_to_end(PrefetchState *state);
@@ -323,10 +328,19 @@ next_row(PrefetchState *state)
 	fill(state);
 	if (state->ring.count == 0)
 		return ExecClearTuple(slot);
-	state->current = rstar_ring_take(&state->ring);
+	state->current = take_row(state);
 	count_taken(state);
 	announce(state, state->current);
 	return rstar_ring_store(state->current, slot);
+}
+
+static RstarRow *
+take_row(PrefetchState *state)
+{
+	RstarRow   *row = rstar_ring_take(&state->ring);
+
+	state->npending -= row->pending;
+	return row;
 }
 
 static TupleTableSlot *
@@ -345,7 +359,11 @@ pass_row(PrefetchState *state)
 	return ExecStoreVirtualTuple(slot);
 }
 
-/* Reads rows into the ring as far as is right now */
+/*
+ * Reads rows into the ring as far as is right now.  While all scores are known
+ * there is nothing to be gained from many rows, and few stay in the CPU's
+ * cache until they are taken.
+ */
 static void
 fill(PrefetchState *state)
 {
@@ -353,7 +371,8 @@ fill(PrefetchState *state)
 	bool		to_end = reads_to_end(state);
 	int			target = fill_target(state);
 
-	while (!state->eof && ring->count < target &&
+	while (!state->eof &&
+		   ring->count < (state->npending > 0 ? target : Min(target, KNOWN_WINDOW)) &&
 		   (ring->count == 0 || ring->bytes < work_mem * (Size) 1024))
 	{
 		TupleTableSlot *slot;
@@ -440,8 +459,10 @@ submit_row(PrefetchState *state, RstarRow *row, bool to_end)
 			continue;
 		for (int k = 0; k < RSTAR_NARGS; k++)
 			args[k].value = ExecEvalExpr(site->args[k], econtext, &args[k].isnull);
-		rstar_score_ahead(args, &state->report.stats, &row->aheads[i]);
+		if (rstar_score_ahead(args, &state->report.stats, &row->aheads[i]))
+			row->pending = true;
 	}
+	state->npending += row->pending;
 	MemoryContextSwitchTo(old);
 	ExecClearTuple(state->ahead_slot);
 }
@@ -522,7 +543,7 @@ drop_rows(PrefetchState *state)
 	free_current(state);
 	state->report.rows_dropped += state->ring.count;
 	while (state->ring.count > 0)
-		rstar_ring_free_row(rstar_ring_take(&state->ring));
+		rstar_ring_free_row(take_row(state));
 }
 
 /* The memory goes with the query's, and with it what was submitted */

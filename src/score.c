@@ -5,7 +5,7 @@
  *		this order.
  *
  * Called by: functions.c, scan.c.  Calls: pair.c, memo.c, queue.c, cache.c,
- * prompt.c, launch.c, failure.c.
+ * prompt.c, launch.c, failure.c, progress.c.
  *
  * Copyright (c) 2026, the retrostar authors
  *
@@ -23,6 +23,7 @@
 #include "memo.h"
 #include "pair.h"
 #include "plan.h"
+#include "progress.h"
 #include "prompt.h"
 #include "queue.h"
 #include "score.h"
@@ -43,13 +44,16 @@ typedef struct Ask
 } Ask;
 
 static double planning_score(const NullableDatum *args, bool *isnull);
-static bool announced_key(RstarStatement *statement, const RstarCall *call,
-						  const NullableDatum *args, RstarKey *key);
+static const RstarAhead *announced(const RstarStatement *statement, const RstarCall *call,
+								   const NullableDatum *args);
+static RstarMemoEntry *ahead_entry(RstarStatement *statement, const RstarCall *call,
+								   const RstarAhead *ahead);
 static bool same_datum(Datum a, Datum b);
 static TimestampTz deadline(const RstarStatement *statement);
 static RstarMemoEntry *find_entry(RstarStatement *statement, const RstarCall *call,
 								  const RstarKey *key);
 static void fill_memo_key(RstarMemoKey *memo_key, const uint8 *key, int samples);
+static void count_way(RstarSubmitted submitted, const RstarResult *result);
 static void ask_begin(Ask *ask, RstarStatement *statement, const RstarCall *call,
 					  const RstarKey *key, RstarText query, RstarText doc);
 static void ask_end(Ask *ask);
@@ -69,6 +73,7 @@ rstar_score_get(const NullableDatum *args, bool *isnull)
 {
 	RstarStatement *statement;
 	const RstarCall *call;
+	const RstarAhead *ahead;
 	RstarMemoEntry *entry;
 	RstarKey	key;
 	double		score;
@@ -82,8 +87,9 @@ rstar_score_get(const NullableDatum *args, bool *isnull)
 
 	statement = rstar_statement_current();
 	call = rstar_pair_resolve(statement, args);
-	if (announced_key(statement, call, args, &key) &&
-		(entry = find_entry(statement, call, &key))->state != RSTAR_MEMO_NEW)
+	ahead = announced(statement, call, args);
+	if (ahead != NULL &&
+		(entry = ahead_entry(statement, call, ahead))->state != RSTAR_MEMO_NEW)
 		 /* read ahead: neither detoasted nor hashed again */ ;
 	else
 	{
@@ -126,7 +132,7 @@ planning_score(const NullableDatum *args, bool *isnull)
 	return *isnull ? 0 : (double) known.sum / known.scored;
 }
 
-void
+bool
 rstar_score_ahead(const NullableDatum *args, RstarScoreStats *stats, RstarAhead *ahead)
 {
 	RstarStatement *statement;
@@ -138,7 +144,7 @@ rstar_score_ahead(const NullableDatum *args, RstarScoreStats *stats, RstarAhead 
 
 	ahead->valid = false;
 	if (args[RSTAR_ARG_QUERY].isnull || args[RSTAR_ARG_DOC].isnull)
-		return;
+		return false;
 	rstar_score_require_preload();
 	statement = rstar_statement_current();
 	call = rstar_pair_resolve(statement, args);
@@ -152,7 +158,7 @@ rstar_score_ahead(const NullableDatum *args, RstarScoreStats *stats, RstarAhead 
 	ahead->samples = call->samples;
 	ahead->valid = true;
 
-	entry = find_entry(statement, call, &key);
+	entry = ahead->entry = find_entry(statement, call, &key);
 	if (entry->state == RSTAR_MEMO_NEW)
 	{
 		RstarSubmitted submitted = fill_entry(statement, call, entry, query, doc, NULL, true,
@@ -171,6 +177,7 @@ rstar_score_ahead(const NullableDatum *args, RstarScoreStats *stats, RstarAhead 
 		stats->cached++;
 	if (entry->state != RSTAR_MEMO_NEW)
 		rstar_memo_keep(entry);
+	return entry->state == RSTAR_MEMO_PENDING;
 }
 
 void
@@ -182,9 +189,8 @@ rstar_score_announce(const RstarAhead *aheads, int n)
 	statement->nannounced = n;
 }
 
-static bool
-announced_key(RstarStatement *statement, const RstarCall *call,
-			  const NullableDatum *args, RstarKey *key)
+static const RstarAhead *
+announced(const RstarStatement *statement, const RstarCall *call, const NullableDatum *args)
 {
 	for (int i = 0; i < statement->nannounced; i++)
 	{
@@ -193,12 +199,20 @@ announced_key(RstarStatement *statement, const RstarCall *call,
 		if (ahead->valid && ahead->call == call->id &&
 			ahead->doc == args[RSTAR_ARG_DOC].value &&
 			same_datum(ahead->query, args[RSTAR_ARG_QUERY].value))
-		{
-			memcpy(key->bytes, ahead->key, sizeof(key->bytes));
-			return true;
-		}
+			return ahead;
 	}
-	return false;
+	return NULL;
+}
+
+/* Mostly it is where it was */
+static RstarMemoEntry *
+ahead_entry(RstarStatement *statement, const RstarCall *call, const RstarAhead *ahead)
+{
+	RstarMemoKey memo_key;
+
+	fill_memo_key(&memo_key, ahead->key, call->samples);
+	return rstar_memo_is(ahead->entry, &memo_key) ? ahead->entry :
+		rstar_memo_entry(statement, &memo_key);
 }
 
 /* The query may be a constant, of which plan and node have a copy each */
@@ -291,6 +305,7 @@ fill_entry(RstarStatement *statement, const RstarCall *call, RstarMemoEntry *ent
 	ask.have = have;
 	ask.ahead = ahead;
 	ask.spec.reasoning = ask.spec.reasoning || entry->explained;
+	rstar_progress_wanted();
 	for (;;)
 	{
 		cookie = rstar_memo_cookie();
@@ -305,12 +320,32 @@ fill_entry(RstarStatement *statement, const RstarCall *call, RstarMemoEntry *ent
 			break;
 		}
 	}
+	if (submitted == RSTAR_SUBMITTED_NONE && ahead)
+		rstar_progress_unwanted();	/* for now: the call itself comes later */
+	else
+		count_way(submitted, &result);
 	if (submitted == RSTAR_SUBMITTED_JOINED || submitted == RSTAR_SUBMITTED_SENT)
 		rstar_memo_pend(statement, entry, waiter, cookie);
 	else if (submitted != RSTAR_SUBMITTED_NONE)
 		rstar_memo_set(statement, entry, &result);
+	else if (!ahead)
+		rstar_progress_moved(RSTAR_PLACE_LOOKED_FOR, RSTAR_PLACE_NOT_AWAITED);
 	ask_end(&ask);
 	return submitted;
+}
+
+/* A pair that failed before it was sent has none */
+static void
+count_way(RstarSubmitted submitted, const RstarResult *result)
+{
+	if (submitted == RSTAR_SUBMITTED_SENT)
+		rstar_progress_way(RSTAR_WAY_SENT);
+	else if (submitted == RSTAR_SUBMITTED_JOINED)
+		rstar_progress_way(RSTAR_WAY_JOINED);
+	else if (submitted == RSTAR_SUBMITTED_NONE)
+		rstar_progress_way(RSTAR_WAY_SKIPPED);
+	else if (result->status == RSTAR_STATUS_OK)
+		rstar_progress_way(RSTAR_WAY_KNOWN);
 }
 
 static void
@@ -511,8 +546,13 @@ rstar_score_prefetch(const NullableDatum *args, bool *isnull)
 	rstar_pair_key(call, query, doc, &key);
 	ask_begin(&ask, statement, call, &key, query, doc);
 	ask.spec.detached = true;
+	rstar_progress_wanted();
 	while ((submitted = ask_once(&ask, 0, &waiter, &result)) == RSTAR_SUBMITTED_FULL)
 		(void) rstar_memo_wait_for_room(&ask.spec, 0);
+	count_way(submitted, &result);
+	rstar_progress_moved(RSTAR_PLACE_LOOKED_FOR,
+						 submitted != RSTAR_SUBMITTED_DONE ? RSTAR_PLACE_NOT_AWAITED :
+						 result.status == RSTAR_STATUS_OK ? RSTAR_PLACE_DONE : RSTAR_PLACE_FAILED);
 	ask_end(&ask);
 	/* Also when it was there: its worker may have left since */
 	if (submitted == RSTAR_SUBMITTED_SENT || submitted == RSTAR_SUBMITTED_JOINED)
@@ -545,6 +585,7 @@ rstar_score_check(Oid serverid, Oid mapping, int endpoint, RstarResult *result)
 	spec.endpoint = endpoint;
 	spec.samples = 1;
 	spec.model = "";
+	rstar_progress_wanted();
 	for (;;)
 	{
 		cookie = rstar_memo_cookie();
@@ -554,7 +595,10 @@ rstar_score_check(Oid serverid, Oid mapping, int endpoint, RstarResult *result)
 	}
 	rstar_memo_pend(statement, entry, waiter, cookie);
 	rstar_memo_wait(statement, entry, 0);
+	/* Without a score it does not make a value */
 	*result = *entry->failure;
+	if (result->status == RSTAR_STATUS_OK)
+		rstar_progress_moved(RSTAR_PLACE_FAILED, RSTAR_PLACE_DONE);
 }
 
 void

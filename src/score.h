@@ -52,6 +52,7 @@ typedef struct RstarScoreStats
 typedef struct RstarAhead
 {
 	uint8		key[32];
+	struct RstarMemoEntry *entry;	/* where it was then; see rstar_memo_is() */
 	Datum		query;			/* the argument values it was computed from */
 	Datum		doc;
 	uint64		call;			/* fingerprint of the other arguments */
@@ -112,12 +113,12 @@ extern void rstar_score_require_preload(void);
 
 /*
  * Submits the pair of one call, arguments evaluated, and returns without
- * waiting.  Strict arguments that are NULL give ahead->valid = false.  "stats"
+ * waiting: true when its answer is still to come.  Strict arguments that are NULL give ahead->valid = false.  "stats"
  * (may be NULL) is credited now and when the answer is read.  "query" and
  * "doc" may be toasted; they must stay where they are until the call ran or
  * the ahead is forgotten.  May block, interruptibly, while the queue is full.
  */
-extern void rstar_score_ahead(const NullableDatum *args, RstarScoreStats *stats,
+extern bool rstar_score_ahead(const NullableDatum *args, RstarScoreStats *stats,
 							  RstarAhead *ahead);
 
 /*

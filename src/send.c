@@ -4,7 +4,8 @@
  *		Samples in work: sent, retried, answered, failed, closed.
  *
  * Called by: worker.c.  Calls: target.c, route.c, http.c, outcome.c, probe.c,
- * reply_details.c and, for what came of a sample, dispatch.c.
+ * reply_details.c, counters.c (each attempt) and, for what came of a sample,
+ * dispatch.c.
  *
  * A sample that was claimed is either flying (it has a transfer) or delayed
  * (it waits for an endpoint, or for the time of its next attempt).  route.c
@@ -21,6 +22,7 @@
 #include "portability/instr_time.h"
 #include "utils/memutils.h"
 
+#include "counters.h"
 #include "guc.h"
 #include "outcome.h"
 #include "probe.h"
@@ -50,7 +52,9 @@ typedef struct Sample
 	RstarChannel *channel;		/* while flying */
 	RstarTransfer *transfer;	/* while flying */
 	RstarAttempt attempt;
+	RstarEndpointStats *stats;	/* of the endpoint, while flying; or NULL */
 	Size		body_bytes;		/* while flying */
+	int			attempts;		/* sent so often under its present number */
 	int			unscored;		/* replies without a score so far */
 } Sample;
 
@@ -58,6 +62,7 @@ static MemoryContext sample_context = NULL;
 static dlist_head *by_slot = NULL;
 static int	max_exchanges = 0;
 static int	nsamples = 0;
+static int	nflying = 0;
 static Size body_bytes = 0;
 static int64 next_wake = PG_INT64_MAX;
 static uint32 attempts = 0;
@@ -78,6 +83,8 @@ static int	body_end(const Sample *sample, const char *request_id, char *buf);
 static uint32 seed(const RstarClaim *claim);
 static void send_check(Sample *sample);
 static void sample_done(Sample *sample, const RstarHttpReply *reply);
+static RstarVerdict finished(Sample *sample, const RstarOutcome *outcome,
+							 const RstarAttemptEnd *end);
 static void check_done(Sample *sample, const RstarHttpReply *reply);
 static void answered(Sample *sample, const RstarHttpReply *reply, const RstarReply *parsed,
 					 const char *endpoint);
@@ -108,6 +115,12 @@ int
 rstar_send_active(void)
 {
 	return nsamples;
+}
+
+int
+rstar_send_flying(void)
+{
+	return nflying;
 }
 
 int64
@@ -319,6 +332,7 @@ fly(Sample *sample, RstarTransfer *transfer, RstarChannel *channel, Size bytes)
 	sample->channel = channel;
 	sample->body_bytes = bytes;
 	body_bytes += bytes;
+	nflying++;
 }
 
 /* The transfer is over: back among the delayed, from where it goes on */
@@ -333,6 +347,7 @@ land(Sample *sample)
 	sample->channel = NULL;
 	body_bytes -= sample->body_bytes;
 	sample->body_bytes = 0;
+	nflying--;
 }
 
 /* False: it stays delayed.  The sample may have failed, and be gone, if true. */
@@ -356,7 +371,12 @@ send_sample(Sample *sample, int64 now)
 		return false;
 	}
 	if (start(sample, endpoint))
+	{
 		rstar_route_sent(target->route, &sample->attempt, endpoint, now);
+		sample->stats = target->stats[endpoint];
+		rstar_counters_sent(sample->stats, sample->attempts++ > 0);
+		rstar_dispatch_sent(sample->claim.request, target->names[endpoint]);
+	}
 	return true;
 }
 
@@ -480,8 +500,7 @@ rstar_send_cancel(int slot)
 			rstar_http_cancel(sample->transfer);
 			land(sample);
 			if (sample->claim.kind == RSTAR_KIND_SCORE)
-				(void) rstar_route_finished(sample->target->route, &sample->attempt,
-											&outcome, rstar_send_clock());
+				(void) finished(sample, &outcome, &(RstarAttemptEnd) {.ending = RSTAR_ENDING_CANCELLED});
 		}
 		free_sample(sample);
 		n++;
@@ -510,6 +529,7 @@ sample_done(Sample *sample, const RstarHttpReply *reply)
 	const char *endpoint = rstar_target_endpoint(target, sample->attempt.endpoint);
 	RstarReply	parsed;
 	RstarJudgement verdict;
+	RstarAttemptEnd end;
 
 	land(sample);
 	if (sample->claim.kind == RSTAR_KIND_CHECK)
@@ -520,8 +540,8 @@ sample_done(Sample *sample, const RstarHttpReply *reply)
 	rstar_outcome_judge(reply, rstar_dispatch_keeps(sample->claim.request), &parsed, &verdict);
 	if (verdict.status == RSTAR_STATUS_UNAUTHORIZED)
 		rstar_target_forget_channel(target, sample->claim.mapping);
-	switch (rstar_route_finished(target->route, &sample->attempt, &verdict.outcome,
-								 rstar_send_clock()))
+	rstar_outcome_attempt(&verdict, &parsed, reply->elapsed_us, &end);
+	switch (finished(sample, &verdict.outcome, &end))
 	{
 		case RSTAR_VERDICT_DONE:
 			answered(sample, reply, &parsed, endpoint);
@@ -535,6 +555,20 @@ sample_done(Sample *sample, const RstarHttpReply *reply)
 	}
 	target->wake = 0;			/* there is room now, or one more to send */
 	rstar_reply_free(&parsed);
+}
+
+/* The attempt is over, for the endpoint and for its counters */
+static RstarVerdict
+finished(Sample *sample, const RstarOutcome *outcome, const RstarAttemptEnd *end)
+{
+	int			endpoint = sample->attempt.endpoint;
+	RstarVerdict verdict = rstar_route_finished(sample->target->route, &sample->attempt, outcome,
+												rstar_send_clock());
+
+	rstar_counters_ended(sample->stats, end);
+	sample->stats = NULL;
+	rstar_target_publish(sample->target, endpoint);
+	return verdict;
 }
 
 /* A reply without a score is asked again, under another number */
@@ -561,6 +595,7 @@ answered(Sample *sample, const RstarHttpReply *reply, const RstarReply *parsed,
 		return;
 	}
 	sample->unscored++;
+	sample->attempts = 0;
 	sample->attempt.failures = sample->attempt.transports = 0;
 	sample->attempt.not_before = 0;
 }

@@ -41,8 +41,9 @@ extern int	rstar_send_cancel(int slot);
 /* For rstar_http_poll(): an exchange has ended */
 extern void rstar_send_done(const RstarHttpReply *reply);
 
-/* Samples in work, waiting to be sent again included */
+/* Samples in work, waiting to be sent again included; and those in flight */
 extern int	rstar_send_active(void);
+extern int	rstar_send_flying(void);
 
 /* When the next turn is due, in microseconds of the clock; INT64_MAX: never */
 extern int64 rstar_send_wake(void);

@@ -3,7 +3,8 @@
  * shmem.c
  *		Lay-out of shared memory, and who uses it.
  *
- * Called by: retrostar.c (once), queue.c, dispatch.c, launch.c.
+ * Called by: retrostar.c (once), queue.c, dispatch.c, launch.c, counters.c,
+ * progress.c.
  *
  * What lies where, which lock guards it and the states of a request: shmem.h.
  *
@@ -46,6 +47,7 @@ static Size shmem_size(RstarShared *layout);
 static void place_arrays(RstarShared *shared);
 static void create_text_area(void);
 static void release_owner(int code, Datum arg);
+static void count_lookups(void);
 
 void
 rstar_shmem_init(void)
@@ -64,7 +66,7 @@ request_shmem(void)
 	if (prev_shmem_request_hook)
 		prev_shmem_request_hook();
 	RequestAddinShmemSpace(shmem_size(&layout));
-	RequestNamedLWLockTranche(TRANCHE_NAME, 1);
+	RequestNamedLWLockTranche(TRANCHE_NAME, 2);
 }
 
 /* Numbers of everything, from the settings; returns the bytes in all */
@@ -87,6 +89,8 @@ shmem_size(RstarShared *layout)
 	size = add_size(size, MAXALIGN(mul_size(layout->nrequests, sizeof(RstarRequest))));
 	size = add_size(size, MAXALIGN(mul_size(layout->nwaiters, sizeof(RstarWaiter))));
 	size = add_size(size, MAXALIGN(mul_size(layout->nbuckets, sizeof(dlist_head))));
+	size = add_size(size, rstar_counters_size());
+	size = add_size(size, rstar_progress_size(layout->nbackends));
 	size = add_size(size, MAXALIGN(layout->area_size));
 	return size;
 }
@@ -109,7 +113,8 @@ startup_shmem(void)
 	if (!found)
 	{
 		*rstar_shared = layout;
-		rstar_shared->lock = &(GetNamedLWLockTranche(TRANCHE_NAME))->lock;
+		rstar_shared->lock = &GetNamedLWLockTranche(TRANCHE_NAME)[0].lock;
+		rstar_shared->counters_lock = &GetNamedLWLockTranche(TRANCHE_NAME)[1].lock;
 		place_arrays(rstar_shared);
 		create_text_area();
 	}
@@ -132,8 +137,14 @@ place_arrays(RstarShared *shared)
 	p += MAXALIGN(shared->nwaiters * sizeof(RstarWaiter));
 	shared->buckets = (dlist_head *) p;
 	p += MAXALIGN(shared->nbuckets * sizeof(dlist_head));
+	shared->endpoints = (RstarEndpointStats *) p;
+	p += rstar_counters_size();
+	shared->progress = (RstarProgressSlot *) p;
+	p += rstar_progress_size(shared->nbackends);
 	shared->area = p;
 	ConditionVariableInit(&shared->worker_left);
+	rstar_counters_place(shared->endpoints);
+	rstar_progress_place(shared->progress, shared->nbackends);
 
 	memset(shared->owners, 0, shared->nowners * sizeof(RstarOwner));
 	memset(shared->databases, 0, shared->ndatabases * sizeof(RstarDatabase));
@@ -253,11 +264,29 @@ release_owner(int code, Datum arg)
 		owner->nrequests = 0;
 		owner->text_bytes = 0;
 	}
+	count_lookups();
 	LWLockRelease(rstar_shared->lock);
 
 	dsa_detach(text_area);
 	dsa_release_in_place(rstar_shared->area);
 	text_area = NULL;
+}
+
+/* What the session has counted goes to its database */
+static void
+count_lookups(void)
+{
+	int64		hits;
+	int64		misses;
+	RstarDatabase *db;
+
+	rstar_progress_leave(&hits, &misses);
+	db = hits + misses > 0 ? rstar_shmem_database(MyDatabaseId, true) : NULL;
+	if (db != NULL)
+	{
+		db->hits += hits;
+		db->misses += misses;
+	}
 }
 
 RstarDatabase *

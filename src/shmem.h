@@ -5,14 +5,16 @@
  *		the life of a request.
  *
  * Included only by shmem.c (lay-out), request.c (life), queue.c (sessions),
- * dispatch.c (worker), details.c (texts of replies) and launch.c (life of the
- * worker).
+ * dispatch.c (worker), details.c (texts of replies), launch.c (life of the
+ * worker), counters.c, progress.c and stat.c (what the views show).
  *
  * Everything below is guarded by one LWLock, rstar_shared->lock, taken
- * exclusively: critical sections are a few list operations long, about six per
- * request, and a request takes milliseconds to minutes.  Nobody waits for
- * anything, allocates local memory, or raises an error while holding it.
- * The DSA area has its own locks, taken after ours.
+ * exclusively (views read with a shared one): critical sections are a few list
+ * operations long, about six per request, and a request takes milliseconds to
+ * minutes.  Nobody waits for anything, allocates local memory, or raises an
+ * error while holding it.  The DSA area has its own locks, taken after ours.
+ * Not under it: what is counted for endpoints and sessions, which one process
+ * writes and others copy (counters.c, progress.c).
  *
  * All pointers here point into the main shared-memory segment, which every
  * process maps at the same address.
@@ -56,7 +58,9 @@
 #include "utils/dsa.h"
 #include "utils/timestamp.h"
 
+#include "counters.h"
 #include "guc.h"
+#include "progress.h"
 #include "queue.h"
 
 /*
@@ -115,17 +119,41 @@ typedef struct RstarDatabase
 	int			nrunning;
 	int			nunstored;
 
-	/* since server start; asked = answered + failed + cancelled + in work */
+	/*
+	 * Since the server started, or the last reset.  At any moment, for pairs
+	 * (an endpoint that is checked is one, too),
+	 *
+	 *	asked = answered + failed + cancelled + nwaiting + nrunning
+	 *
+	 * and for samples (a check has none)
+	 *
+	 *	sent = scored + unscored + failed + cancelled + samples_running
+	 *
+	 * A sample is sent when the worker takes it from the queue, whether an
+	 * endpoint can have it at once or not.  It has failed when its pair fails
+	 * for its sake; it is cancelled when nobody wants its pair any more,
+	 * another sample has made it fail, or the worker leaves (what is sent then
+	 * by the next one is another sample).
+	 */
 	int64		asked;
 	int64		answered;
 	int64		failed;
 	int64		cancelled_count;
-	int64		joined;
+	int64		joined;			/* interests in requests that were there */
 	int64		samples_sent;
 	int64		samples_scored;
 	int64		samples_unscored;
-	int64		stored;
-	int64		lost;
+	int64		samples_failed;
+	int64		samples_cancelled;
+	int			samples_running;
+	int64		stored;			/* answers written */
+	int64		store_failures; /* batches that could not be */
+	int64		lost;			/* answers given up before they were stored */
+	int64		hits;			/* look-ups by sessions that have ended */
+	int64		misses;
+	int64		hits_before;	/* by those that have not, before the reset */
+	int64		misses_before;
+	TimestampTz stats_reset;	/* 0: never */
 } RstarDatabase;
 
 /*
@@ -162,6 +190,9 @@ typedef struct RstarRequest
 	uint64		affinity;
 	int			endpoint;
 	int			first_sample;
+	int			pid;			/* of the session that made it, and its user */
+	Oid			userid;
+	TimestampTz asked_at;
 	RstarTally	known;			/* what was there before */
 	char		model[RSTAR_MODEL_LEN];
 
@@ -170,6 +201,7 @@ typedef struct RstarRequest
 	dlist_node	queue;			/* in an owner's lane while "queued" */
 	dlist_node	list;			/* free list, db->unstored or db->cancelled */
 	dlist_head	waiters;		/* RstarWaiter.request_link */
+	int			nwaiters;
 	RstarOwner *owner;			/* of the lane, while queued */
 	bool		findable;
 	bool		queued;
@@ -185,6 +217,10 @@ typedef struct RstarRequest
 	int			in_flight;		/* of these, not ended */
 	int			next_sample;	/* number (seed) of the next one */
 	int			losses;			/* workers that died meanwhile */
+	int			attempts;		/* exchanges begun for it, and where the last one
+								 * went (rstar_counters_url()): stored by the worker
+								 * without the lock while it is RUNNING */
+	uint64		url;
 	dsa_pointer body;			/* InvalidDsaPointer: none, or not needed any more */
 	int			body_len;
 	bool		reasoning;		/* replies that end from now on are kept ... */
@@ -221,6 +257,7 @@ struct RstarWaiter
 typedef struct RstarShared
 {
 	LWLock	   *lock;
+	LWLock	   *counters_lock;	/* see counters.c; taken alone */
 	int			nowners;		/* backends, then databases */
 	int			nbackends;
 	int			ndatabases;
@@ -242,6 +279,8 @@ typedef struct RstarShared
 	RstarRequest *requests;
 	RstarWaiter *waiters;
 	dlist_head *buckets;
+	RstarEndpointStats *endpoints;	/* counters.c */
+	RstarProgressSlot *progress;	/* of nbackends; progress.c */
 	void	   *area;			/* where the DSA area lies */
 	Size		area_size;
 	int			area_tranche;

@@ -27,6 +27,7 @@
 
 #include "compat.h"
 #include "memo.h"
+#include "progress.h"
 #include "statement.h"
 
 /* One executor run or utility command under way */
@@ -224,6 +225,8 @@ end_statement(void *arg)
 
 	dlist_delete(&statement->link);
 	rstar_memo_release(statement);
+	if (dlist_is_empty(&statements))
+		rstar_progress_end();
 }
 
 void

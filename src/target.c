@@ -4,7 +4,8 @@
  *		What the worker knows of the servers it sends to: options, endpoints,
  *		keys, as the catalog has them.
  *
- * Called by: send.c.  Calls: server.c, route.c, http.c (headers).
+ * Called by: send.c, probe.c.  Calls: server.c, route.c, http.c (headers),
+ * counters.c.
  *
  * A target is loaded in a short transaction when its first sample comes and
  * again when a server or mapping changed, never while anything is waited
@@ -32,6 +33,7 @@ static void load(RstarTarget *target, int *map, bool *changed);
 static void set_config(RstarTarget *target, RstarServer *config, MemoryContext context);
 static bool set_route(RstarTarget *target, int *map, bool *changed);
 static char **urls(RstarTarget *target, const char *path);
+static void set_stats(RstarTarget *target);
 static void drop_channels(RstarTarget *target);
 static void make_headers(RstarChannel *channel, const RstarServer *config);
 
@@ -119,6 +121,7 @@ load(RstarTarget *target, int *map, bool *changed)
 	drop_channels(target);
 	if (config != NULL && !set_route(target, map, changed))
 		target->config = NULL;
+	set_stats(target);
 }
 
 static void
@@ -168,6 +171,44 @@ set_route(RstarTarget *target, int *map, bool *changed)
 	}
 	*changed = true;
 	return rstar_route_update(target->route, names, n, &config, rstar_send_clock(), map);
+}
+
+/* Those that stay keep their entries; the others go before new ones are taken */
+static void
+set_stats(RstarTarget *target)
+{
+	int			n = target->config ? Min(target->config->nurls, RSTAR_SERVER_MAX_URLS) : 0;
+	uint64		names[RSTAR_SERVER_MAX_URLS];
+
+	for (int i = 0; i < n; i++)
+		names[i] = rstar_counters_url(target->config->urls[i].text);
+	for (int i = 0; i < target->nstats; i++)
+	{
+		int			j = 0;
+
+		while (j < n && names[j] != target->names[i])
+			j++;
+		if (j == n)
+			rstar_counters_let_go(target->stats[i]);
+	}
+	target->nstats = n;
+	for (int i = 0; i < n; i++)
+	{
+		target->names[i] = names[i];
+		target->stats[i] = rstar_counters_take(target->serverid, target->config->urls[i].text);
+		rstar_target_publish(target, i);
+	}
+}
+
+void
+rstar_target_publish(const RstarTarget *target, int endpoint)
+{
+	RstarEndpointState state;
+
+	if (endpoint < 0 || endpoint >= target->nstats)
+		return;
+	rstar_route_state(target->route, endpoint, &state);
+	rstar_counters_state(target->stats[endpoint], &state);
 }
 
 static void

@@ -3,7 +3,7 @@
  * target.h
  *		What the worker knows of the servers it sends to.
  *
- * Called by: send.c.
+ * Called by: send.c, probe.c.
  *
  * Copyright (c) 2026, the retrostar authors
  *
@@ -16,6 +16,7 @@
 
 #include "lib/ilist.h"
 
+#include "counters.h"
 #include "http.h"
 #include "queue.h"
 #include "route.h"
@@ -44,6 +45,9 @@ typedef struct RstarTarget
 	char	  **health_urls;
 	uint64		version;		/* rstar_server_version() when it was loaded */
 	RstarRoute *route;			/* NULL: never loaded well */
+	RstarEndpointStats *stats[RSTAR_SERVER_MAX_URLS];	/* or NULL; and what ... */
+	uint64		names[RSTAR_SERVER_MAX_URLS];	/* ... rstar_counters_url() says */
+	int			nstats;
 	dlist_head	channels;
 	dlist_head	delayed;		/* samples that wait to be sent, oldest first */
 	dlist_head	flying;			/* samples in flight */
@@ -82,6 +86,9 @@ extern void rstar_target_forget_channel(RstarTarget *target, Oid mapping);
 
 /* The URL of an endpoint, or NULL when there is none of this number */
 extern const char *rstar_target_endpoint(const RstarTarget *target, int endpoint);
+
+/* Puts the state of an endpoint down for the views; -1: it is none any more */
+extern void rstar_target_publish(const RstarTarget *target, int endpoint);
 
 /* Calls a function for each target */
 extern void rstar_target_each(void (*function) (RstarTarget *target, int64 now), int64 now);

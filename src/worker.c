@@ -38,6 +38,7 @@
 
 #include "cache.h"
 #include "compat.h"
+#include "counters.h"
 #include "dispatch.h"
 #include "guc.h"
 #include "http.h"
@@ -84,7 +85,7 @@ static RstarAnswered *sort_answers(const RstarAnswered *answers, int *n);
 static int	compare_answers(const void *a, const void *b);
 static bool idle_long_enough(const RstarLoad *load, int64 now, int64 *idle_since);
 static void sleep_until(int64 due, int64 now);
-static void report(const RstarLoad *load, int64 now);
+static int64 report(const RstarLoad *load, int64 now);
 
 void
 rstar_worker_main(Datum arg)
@@ -125,12 +126,12 @@ rstar_worker_main(Datum arg)
 		if (store(&store_timer, &load, now))
 			rstar_dispatch_load(&load);
 		rstar_dispatch_turn_done();
-		report(&load, now);
+		due = report(&load, now);
 
 		if (idle_long_enough(&load, now, &idle_since) && rstar_launch_retire())
 			proc_exit(0);
 		rstar_http_flush();
-		due = rstar_send_wake();
+		due = Min(due, rstar_send_wake());
 		if (store_timer.due > 0)
 			due = Min(due, store_timer.due);
 		else if (load.unstored > 0)
@@ -191,6 +192,8 @@ set_setting(const char *name, const char *value)
 static void
 worker_exit(int code, Datum arg)
 {
+	/* First: the next worker may take them as soon as this one has left */
+	rstar_counters_leave();
 	rstar_dispatch_leave(code != 0);
 }
 
@@ -253,8 +256,10 @@ store(StoreTimer *timer, const RstarLoad *load, int64 now)
 			rstar_dispatch_discard(answers, n);
 			timer->due = 0;
 			break;
-		case RSTAR_STORED_STANDBY:
 		case RSTAR_STORED_LATER:
+			rstar_dispatch_store_failed();
+			/* FALLTHROUGH */
+		case RSTAR_STORED_STANDBY:
 			if (timer->retry_delay == 0)
 				rstar_dispatch_cannot_store(true);
 			timer->retry_delay = Min(Max(timer->retry_delay * 2, STORE_RETRY_FIRST), STORE_RETRY_MAX);
@@ -351,23 +356,35 @@ sleep_until(int64 due, int64 now)
 		ResetLatch(MyLatch);
 }
 
-static void
+/*
+ * Tells pg_stat_activity what is going on, if that has changed and was not told
+ * just now; returns when there will be something to tell (PG_INT64_MAX: when
+ * something happens).
+ */
+static int64
 report(const RstarLoad *load, int64 now)
 {
 	static int64 reported_at = 0;
-	char		activity[80];
+	static int	counts[3] = {0};
+	char		activity[100];
 	int			active = rstar_send_active();
+	int			flying = rstar_send_flying();
+	int			fresh[] = {flying, active - flying, load->waiting};
 
-	if (active == reported || (active > 0 && reported > 0 && now - reported_at < REPORT_INTERVAL))
-		return;
+	if (active == reported && memcmp(fresh, counts, sizeof(counts)) == 0)
+		return PG_INT64_MAX;
+	if (active > 0 && reported > 0 && now - reported_at < REPORT_INTERVAL)
+		return reported_at + REPORT_INTERVAL;
 	reported = active;
 	reported_at = now;
+	memcpy(counts, fresh, sizeof(counts));
 	if (active == 0)
 	{
 		pgstat_report_activity(STATE_IDLE, NULL);
-		return;
+		return PG_INT64_MAX;
 	}
-	snprintf(activity, sizeof(activity), "%d samples in flight, %d pairs waiting",
-			 active, load->waiting);
+	snprintf(activity, sizeof(activity), "%d samples in flight, %d to be sent again, %d pairs waiting",
+			 fresh[0], fresh[1], fresh[2]);
 	pgstat_report_activity(STATE_RUNNING, activity);
+	return PG_INT64_MAX;
 }

@@ -112,7 +112,7 @@ subtest 'comes on demand' => sub {
 	my $second = ask_background($node, 'postgres', q(SELECT retro_star_score('a', 'c')));
 	$sim->wait_for('running', 2);
 	$sim->release(1);
-	$node->poll_query_until('postgres', 'SELECT stored = 1 FROM retrostar.stat_queue');
+	$node->poll_query_until('postgres', 'SELECT stored = 1 FROM retrostar.stat_cache');
 	wait_for_activity(q(state = 'active' AND query ~ '^1 samples? in flight'));
 	pass('active while a request is in flight');
 	let_go();

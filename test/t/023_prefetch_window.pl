@@ -52,6 +52,15 @@ like((finish_background($cancelled))[1], qr/57014/, 'cancelled');
 wait_until('nothing is in flight', sub { queue($node, 'pairs') == 0 });
 is(queue($node, 'waiters'), 0, 'cancelled pairs are given up');
 
+# ... also when they are so many that their memory has gone back to the system.
+$cancelled = ask_background($node, 'postgres',
+	"SELECT i FROM generate_series(1, 4000) i ORDER BY retro_star_score('cancel many', 'document ' || i)");
+$sim->wait_for('running', 1000);
+$node->safe_psql('postgres', "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE query LIKE '%''cancel many''%' AND pid <> pg_backend_pid()");
+like((finish_background($cancelled))[1], qr/57014/, 'cancelled with thousands');
+wait_until('nothing is in flight', sub { queue($node, 'pairs') == 0 });
+is(queue($node, 'waiters'), 0, 'thousands of cancelled pairs are given up');
+
 # ... and when a rescan wants other pairs: each outer row stops at its second
 # inner row.
 $sim->control({ hold => JSON::PP::false });

@@ -65,7 +65,11 @@ my %rows = (
 		grant => 'GRANT USAGE ON FOREIGN SERVER gpu TO role', revoke => 'REVOKE USAGE ON FOREIGN SERVER gpu FROM role' },
 	'`retro_star_prompt`, `retrostar.parse_reply`' => {
 		everybody => 1, sql => [ "SELECT retro_star_prompt('q', 'd')", "SELECT retrostar.parse_reply('{}')" ] },
-	'`retrostar.stat_queue`' => { everybody => 1, sql => [ 'SELECT * FROM retrostar.stat_queue', 'SELECT retrostar.queue_state()' ] },
+	'`retrostar.stat_queue`, `stat_server`, `stat_activity`, `stat_progress`, `stat_cache`' => {
+		everybody => 1, sql => [ 'SELECT retrostar.queue_state()', map { "SELECT * FROM retrostar.stat_$_" } qw(queue server activity progress cache) ] },
+	'`retrostar.stats_reset`' => {
+		sql => [ 'SELECT retrostar.stats_reset()' ],
+		grant => 'GRANT EXECUTE ON FUNCTION retrostar.stats_reset() TO role', revoke => 'REVOKE EXECUTE ON FUNCTION retrostar.stats_reset() FROM role' },
 	'`retrostar.task`, to read' => { everybody => 1, sql => [ 'SELECT * FROM retrostar.task' ] },
 	'`retrostar.task`, to write' => {
 		sql => [ "INSERT INTO retrostar.task VALUES ('mine', 'q', 'd', 'r')", "UPDATE retrostar.task SET doc_type = 'x' WHERE name = 'mine'",
@@ -224,7 +228,7 @@ subtest 'hostile search_path' => sub {
 		q(SELECT public.retro_star_score('q', body) FROM (VALUES ('g'), ('h')) d (body) ORDER BY 1 DESC NULLS LAST LIMIT 1),
 		q(EXPLAIN (ANALYZE) SELECT public.retro_star_score('q', body) FROM (VALUES ('g'), ('i')) d (body)),
 		q(SELECT retrostar.check('gpu')), q(SELECT retrostar.cache_key('q', 'd')), q(SELECT retrostar.parse_reply('{}')),
-		q(SELECT * FROM retrostar.stat_queue), q(SELECT retrostar.pause()), q(SELECT retrostar.resume()),
+		(map { "SELECT * FROM retrostar.stat_$_" } qw(queue server activity progress cache)), q(SELECT retrostar.pause()), q(SELECT retrostar.resume()),
 		q(SELECT * FROM retrostar.task), q(ALTER SERVER gpu OPTIONS (ADD retries '1'));
 	is($node->psql('hostile', q(SELECT public.retro_star_score('q', 'nothing', task => 'nosuch'))), 3, 'a task that is not there');
 	my $free = "SET search_path = pg_catalog;";
