@@ -187,7 +187,7 @@ class Soak:
         return int(self.main.value('SELECT coalesce(worker_pid, 0) FROM retrostar.stat_queue'))
 
     def report(self):
-        names = ('asked answered failed cancelled joined samples_sent samples_scored samples_unscored stored lost pairs waiting '
+        names = ('asked answered failed cancelled joined samples_sent samples_scored samples_unscored lost pairs waiting '
                  'running unstored waiters text_bytes free_requests free_waiters').split()
         q = dict(zip(names, map(int, self.main.query('SELECT %s FROM retrostar.stat_queue' % ', '.join(names))[0])))
         sims = collections.Counter()
