@@ -4,7 +4,8 @@
  *		retro_star_rerank_agg: a set of documents that comes row by row.
  *
  * Calls: rerank.c, which asks for the first samples of each document as it
- * comes and goes through the passes when the group is complete.
+ * comes and goes through the passes when the group is complete.  When groups
+ * come one after another, the prefetch node below has asked before (calls.c).
  *
  * The result is an array of records (id, score, rank), best first; what
  * failed or was not scored in time comes last with NULL.

@@ -26,6 +26,7 @@
 #include "postgres.h"
 
 #include "access/transam.h"
+#include "catalog/pg_aggregate.h"
 #include "catalog/pg_language.h"
 #include "catalog/pg_proc.h"
 #include "fmgr.h"
@@ -34,6 +35,7 @@
 #include "nodes/nodeFuncs.h"
 #include "optimizer/optimizer.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 #include "utils/syscache.h"
 
 #include "calls.h"
@@ -45,7 +47,9 @@
 #define MAX_GUARDS 32
 
 #define SCORE_SYMBOL "retrostar_retro_star_score"
+#define SET_SYMBOL "retrostar_rerank_agg_transfn"
 extern PGDLLEXPORT Datum retrostar_retro_star_score(PG_FUNCTION_ARGS);
+extern PGDLLEXPORT Datum retrostar_rerank_agg_transfn(PG_FUNCTION_ARGS);
 
 /* State of one collection */
 typedef struct Collector
@@ -61,7 +65,16 @@ typedef struct InitParams
 	List	   *params;			/* those found (IntList) */
 } InitParams;
 
+/* State of one count */
+typedef struct Counter
+{
+	const FuncExpr *func;
+	int			count;
+} Counter;
+
+static bool has_entry(Oid funcid, const char *name, PGFunction entry);
 static bool contain_walker(Node *expr, void *context);
+static bool count_walker(Node *expr, void *context);
 static void collect(Collector *collector, Node *expr, List *guards);
 static void collect_func(Collector *collector, FuncExpr *func, List *guards);
 static void collect_bool(Collector *collector, BoolExpr *expr, List *guards);
@@ -72,9 +85,10 @@ static bool has_inner_test(Node *expr, void *context);
 static Node *replace_test(Node *expr, void *context);
 static bool collect_aggregated_walker(Node *expr, void *context);
 static void collect_filtered(Collector *collector, List *args, Expr *filter);
-static void add_call(Collector *collector, FuncExpr *func, List *guards);
+static bool collect_sets_walker(Node *expr, void *context);
+static FuncExpr *set_call(Aggref *agg);
+static void add_call(Collector *collector, RstarCallKind kind, FuncExpr *func, List *guards);
 static List *and_guard(List *guards, Expr *guard);
-static Expr *bool_test(Node *arg, BoolTestType type);
 static bool can_evaluate_ahead(Collector *collector, Node *expr);
 static bool bars_evaluation(Node *expr, void *context);
 static bool has_column(Node *expr, void *context);
@@ -91,30 +105,54 @@ bool
 rstar_calls_is_score(Node *expr)
 {
 	FuncExpr   *func = (FuncExpr *) expr;
-	HeapTuple	tuple;
-	Form_pg_proc proc;
+
+	return expr != NULL && IsA(expr, FuncExpr) &&
+		func->funcid >= FirstNormalObjectId && list_length(func->args) == RSTAR_NARGS &&
+		has_entry(func->funcid, SCORE_SYMBOL, retrostar_retro_star_score) &&
+		func_volatile(func->funcid) != PROVOLATILE_VOLATILE;
+}
+
+static bool
+has_entry(Oid funcid, const char *name, PGFunction entry)
+{
+	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(funcid));
 	bool		found = false;
 
-	if (expr == NULL || !IsA(expr, FuncExpr) ||
-		func->funcid < FirstNormalObjectId || list_length(func->args) != RSTAR_NARGS)
-		return false;
-	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(func->funcid));
 	if (!HeapTupleIsValid(tuple))
 		return false;
-	proc = (Form_pg_proc) GETSTRUCT(tuple);
-	if (proc->prolang == ClanguageId && proc->provolatile != PROVOLATILE_VOLATILE)
+	if (((Form_pg_proc) GETSTRUCT(tuple))->prolang == ClanguageId)
 	{
 		bool		isnull;
-		Datum symbol = SysCacheGetAttr(PROCOID, tuple, Anum_pg_proc_prosrc, &isnull);
+		Datum		symbol = SysCacheGetAttr(PROCOID, tuple, Anum_pg_proc_prosrc, &isnull);
 
-		if (!isnull && strcmp(TextDatumGetCString(symbol), SCORE_SYMBOL) == 0)
+		if (!isnull && strcmp(TextDatumGetCString(symbol), name) == 0)
 		{
 			FmgrInfo	info;
 
-			fmgr_info(func->funcid, &info);
-			found = info.fn_addr == retrostar_retro_star_score;
+			fmgr_info(funcid, &info);
+			found = info.fn_addr == entry;
 		}
 	}
+	ReleaseSysCache(tuple);
+	return found;
+}
+
+/* An aggregate is ours by its transition function */
+bool
+rstar_calls_is_set(Node *expr)
+{
+	Aggref	   *agg = (Aggref *) expr;
+	HeapTuple	tuple;
+	bool		found;
+
+	if (expr == NULL || !IsA(expr, Aggref) || agg->aggfnoid < FirstNormalObjectId ||
+		agg->aggsplit != AGGSPLIT_SIMPLE || list_length(agg->aggargtypes) <= RSTAR_SET_ARG_DOC)
+		return false;
+	tuple = SearchSysCache1(AGGFNOID, ObjectIdGetDatum(agg->aggfnoid));
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	found = has_entry(((Form_pg_aggregate) GETSTRUCT(tuple))->aggtransfn,
+					  SET_SYMBOL, retrostar_rerank_agg_transfn);
 	ReleaseSysCache(tuple);
 	return found;
 }
@@ -133,6 +171,27 @@ contain_walker(Node *expr, void *context)
 	if (rstar_calls_is_score(expr))
 		return true;
 	return expression_tree_walker(expr, contain_walker, context);
+}
+
+int
+rstar_calls_count(Node *expr, const FuncExpr *func)
+{
+	Counter		counter = {func, 0};
+
+	(void) count_walker(expr, &counter);
+	return counter.count;
+}
+
+static bool
+count_walker(Node *expr, void *context)
+{
+	Counter    *counter = context;
+
+	if (expr == NULL)
+		return false;
+	if (equal(expr, counter->func))
+		counter->count++;
+	return expression_tree_walker(expr, count_walker, context);
 }
 
 List *
@@ -218,7 +277,7 @@ collect_func(Collector *collector, FuncExpr *func, List *guards)
 		!can_evaluate_ahead(collector, (Node *) func->args))
 		collect(collector, (Node *) func->args, guards);
 	else if (has_column((Node *) func->args, NULL))
-		add_call(collector, func, guards);
+		add_call(collector, RSTAR_CALL_SCORE, func, guards);
 }
 
 static void
@@ -234,7 +293,7 @@ collect_bool(Collector *collector, BoolExpr *expr, List *guards)
 		collect(collector, arg, guards);
 		if (expr->boolop == NOT_EXPR || !can_evaluate_ahead(collector, arg))
 			break;
-		guards = and_guard(guards, bool_test(arg, goes_on));
+		guards = and_guard(guards, rstar_calls_bool_test(arg, goes_on));
 	}
 }
 
@@ -256,7 +315,7 @@ collect_case(Collector *collector, CaseExpr *expr, List *guards)
 		if (!can_evaluate_ahead(collector, condition))
 			return;
 		collect(collector, (Node *) when->result, and_guard(guards, (Expr *) condition));
-		guards = and_guard(guards, bool_test(condition, IS_NOT_TRUE));
+		guards = and_guard(guards, rstar_calls_bool_test(condition, IS_NOT_TRUE));
 	}
 	collect(collector, (Node *) expr->defresult, guards);
 }
@@ -376,9 +435,57 @@ collect_filtered(Collector *collector, List *args, Expr *filter)
 	}
 }
 
+List *
+rstar_calls_collect_sets(const RstarCallParams *params, Node *expr, List *calls)
+{
+	Collector	collector = {params, calls};
+
+	(void) collect_sets_walker(expr, &collector);
+	return collector.calls;
+}
+
+static bool
+collect_sets_walker(Node *expr, void *context)
+{
+	Collector  *collector = context;
+	Aggref	   *agg = (Aggref *) expr;
+	FuncExpr   *func;
+
+	if (expr == NULL)
+		return false;
+	if (!rstar_calls_is_set(expr))
+		return expression_tree_walker(expr, collect_sets_walker, context);
+	func = set_call(agg);
+	if (can_evaluate_ahead(collector, (Node *) func->args) &&
+		can_evaluate_ahead(collector, (Node *) agg->aggfilter) &&
+		has_column((Node *) func->args, NULL))
+		add_call(collector, agg->aggorder || agg->aggdistinct ?
+				 RSTAR_CALL_SORTED_SET : RSTAR_CALL_SET,
+				 func, agg->aggfilter ? list_make1(agg->aggfilter) : NIL);
+	return false;
+}
+
+/* The aggregate's arguments, without what it only sorts by, as those of a call */
+static FuncExpr *
+set_call(Aggref *agg)
+{
+	List	   *args = NIL;
+	ListCell   *lc;
+
+	foreach(lc, agg->args)
+	{
+		TargetEntry *entry = lfirst_node(TargetEntry, lc);
+
+		if (!entry->resjunk)
+			args = lappend(args, entry->expr);
+	}
+	return makeFuncExpr(agg->aggfnoid, agg->aggtype, args, agg->aggcollid,
+						agg->inputcollid, COERCE_EXPLICIT_CALL);
+}
+
 /* A call that is made in any case makes the same one under a guard needless */
 static void
-add_call(Collector *collector, FuncExpr *func, List *guards)
+add_call(Collector *collector, RstarCallKind kind, FuncExpr *func, List *guards)
 {
 	InitParams	found = {collector->params->init, NIL};
 	RstarCallSite *call;
@@ -389,7 +496,7 @@ add_call(Collector *collector, FuncExpr *func, List *guards)
 	foreach(lc, collector->calls)
 	{
 		call = lfirst(lc);
-		if (!equal(call->func, func))
+		if (call->kind != kind || !equal(call->func, func))
 			continue;
 		if (call->guards == NIL || equal(call->guards, guards))
 			return;
@@ -397,7 +504,7 @@ add_call(Collector *collector, FuncExpr *func, List *guards)
 			collector->calls = foreach_delete_current(collector->calls, lc);
 	}
 	call = palloc0(sizeof(RstarCallSite));
-	call->kind = RSTAR_CALL_SCORE;
+	call->kind = kind;
 	call->func = func;
 	call->guards = guards;
 	call->may_raise = rstar_raise_possible((Node *) func->args) ||
@@ -414,8 +521,8 @@ and_guard(List *guards, Expr *guard)
 	return lappend(list_copy(guards), guard);
 }
 
-static Expr *
-bool_test(Node *arg, BoolTestType type)
+Expr *
+rstar_calls_bool_test(Node *arg, BoolTestType type)
 {
 	BooleanTest *test = makeNode(BooleanTest);
 

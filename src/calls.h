@@ -21,14 +21,26 @@
 /* What is called: says how the executor turns the arguments into a pair */
 typedef enum RstarCallKind
 {
-	RSTAR_CALL_SCORE			/* retro_star_score() */
+	RSTAR_CALL_SCORE,			/* retro_star_score() */
+	RSTAR_CALL_SET,				/* retro_star_rerank_agg(): a document that is
+								 * added to a set */
+	RSTAR_CALL_SORTED_SET		/* the same, not in the order of the rows */
 } RstarCallKind;
+
+/* Positions of the aggregate's arguments */
+enum
+{
+	RSTAR_SET_ARG_QUERY,
+	RSTAR_SET_ARG_ID,
+	RSTAR_SET_ARG_DOC
+};
 
 /* A call that may be made ahead, in the terms of the expression it is in */
 typedef struct RstarCallSite
 {
 	RstarCallKind kind;
-	FuncExpr   *func;			/* the call itself, not a copy */
+	FuncExpr   *func;			/* the call itself, not a copy; for a set, the
+								 * aggregate as if it were a function */
 	List	   *guards;			/* it is evaluated exactly when all are true */
 	bool		may_raise;		/* evaluating arguments or guards may raise */
 	List	   *init_params;	/* init plans' parameters in them (IntList) */
@@ -44,8 +56,14 @@ typedef struct RstarCallParams
 /* Is this node a call of retro_star_score? */
 extern bool rstar_calls_is_score(Node *expr);
 
+/* Is it an aggregate retro_star_rerank_agg? */
+extern bool rstar_calls_is_set(Node *expr);
+
 /* Is there any call in the expression, other than in arguments of aggregates? */
 extern bool rstar_calls_contain(Node *expr);
+
+/* How often is this very call in the expression? */
+extern int	rstar_calls_count(Node *expr, const FuncExpr *func);
 
 /*
  * Adds to "calls" (list of RstarCallSite) those calls in the expression of which
@@ -57,5 +75,11 @@ extern List *rstar_calls_collect(const RstarCallParams *params, Node *expr, List
 /* The same for the arguments of aggregates and of window aggregates */
 extern List *rstar_calls_collect_aggregated(const RstarCallParams *params, Node *expr,
 											List *calls);
+
+/* Adds aggregates retro_star_rerank_agg: a "call" for each document of a set */
+extern List *rstar_calls_collect_sets(const RstarCallParams *params, Node *expr, List *calls);
+
+/* arg IS [NOT] TRUE, FALSE or UNKNOWN; a new node around "arg" itself */
+extern Expr *rstar_calls_bool_test(Node *arg, BoolTestType type);
 
 #endif							/* RSTAR_CALLS_H */

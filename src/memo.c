@@ -3,7 +3,8 @@
  * memo.c
  *		What a statement knows of its pairs, and what it waits for.
  *
- * Called by: score.c, statement.c.  Calls: queue.c, launch.c, progress.c.
+ * Called by: score.c, rerank.c, statement.c.  Calls: queue.c, launch.c,
+ * progress.c.
  *
  * Each pair that a statement asks for has an entry in the statement's memo:
  * PENDING while a request is under way, then a VALUE or FAILED.  Results come
@@ -47,6 +48,7 @@ static void make_memo(RstarStatement *statement);
 static void memo_goes(void *arg);
 static void remove_entry(RstarStatement *statement, RstarMemoEntry *entry);
 static void free_cookie(uint32 cookie);
+static void not_needed(RstarStatement *statement, RstarMemoEntry *entry);
 static void list_value(RstarStatement *statement, RstarMemoEntry *entry);
 static void unlist_value(RstarMemoEntry *entry);
 static void drain(void);
@@ -203,7 +205,7 @@ rstar_memo_forget(RstarStatement *statement, const RstarMemoKey *key)
 
 	if (statement->memo != NULL)
 		entry = hash_search(statement->memo, key, HASH_FIND, NULL);
-	if (entry == NULL || entry->aheads == 0 || --entry->aheads > 0)
+	if (entry == NULL || entry->aheads == 0 || --entry->aheads > 0 || entry->held > 0)
 		return;
 	if (entry->state != RSTAR_MEMO_PENDING)
 	{
@@ -217,14 +219,42 @@ rstar_memo_forget(RstarStatement *statement, const RstarMemoKey *key)
 	remove_entry(statement, entry);
 }
 
+RstarMemoEntry *
+rstar_memo_hold(RstarStatement *statement, const RstarMemoKey *key)
+{
+	RstarMemoEntry *entry = NULL;
+
+	if (statement->memo != NULL)
+		entry = hash_search(statement->memo, key, HASH_FIND, NULL);
+	if (entry == NULL || entry->state == RSTAR_MEMO_NEW || entry->aheads == 0)
+		return NULL;
+	entry->aheads--;
+	entry->held++;
+	return entry;
+}
+
+void
+rstar_memo_let_go(RstarStatement *statement, RstarMemoEntry *entry)
+{
+	entry->held--;
+	not_needed(statement, entry);
+}
+
 void
 rstar_memo_evaluated(RstarStatement *statement, RstarMemoEntry *entry)
 {
-	Size		entry_size = sizeof(RstarMemoEntry) + sizeof(HASHELEMENT);
-
 	if (entry->aheads > 0)
 		entry->aheads--;
-	if (entry->aheads == 0)
+	not_needed(statement, entry);
+}
+
+/* One reason less to keep an entry that is not PENDING */
+static void
+not_needed(RstarStatement *statement, RstarMemoEntry *entry)
+{
+	Size		entry_size = sizeof(RstarMemoEntry) + sizeof(HASHELEMENT);
+
+	if (entry->aheads == 0 && entry->held == 0)
 		list_value(statement, entry);
 	while (hash_get_num_entries(statement->memo) * entry_size > work_mem * (Size) 1024)
 	{

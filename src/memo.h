@@ -3,7 +3,7 @@
  * memo.h
  *		What a statement knows of its pairs, and what it waits for.
  *
- * Called by: score.c, statement.c.
+ * Called by: score.c, rerank.c, statement.c.
  *
  * Copyright (c) 2026, the retrostar authors
  *
@@ -47,6 +47,7 @@ typedef struct RstarMemoEntry
 	bool		explained;		/* the replies are to be kept */
 	bool		warned;			/* its failure has been counted */
 	int			aheads;			/* calls read ahead and not yet evaluated */
+	int			held;			/* by sets of documents */
 	RstarTally	tally;			/* VALUE */
 	RstarResult *failure;		/* FAILED */
 	RstarWaiter *waiter;		/* PENDING */
@@ -84,6 +85,14 @@ extern void rstar_memo_keep(RstarMemoEntry *entry);
 
 /* A call that was read ahead will not be evaluated */
 extern void rstar_memo_forget(RstarStatement *statement, const RstarMemoKey *key);
+
+/*
+ * For a set of documents: takes the place of one call that was read ahead and
+ * not yet evaluated.  Its entry, which stays until rstar_memo_let_go(); NULL
+ * when there was no such call.
+ */
+extern RstarMemoEntry *rstar_memo_hold(RstarStatement *statement, const RstarMemoKey *key);
+extern void rstar_memo_let_go(RstarStatement *statement, RstarMemoEntry *entry);
 
 /*
  * The entry has been evaluated and may go one day; the oldest go now when the

@@ -382,7 +382,9 @@ modify_reader(ModifyTable *modify, RstarReader reader)
 static RstarReader
 agg_reader(Agg *agg, RstarReader reader)
 {
-	return reads(agg->aggstrategy == AGG_SORTED ? reader.mode : RSTAR_READ_ALL);
+	bool		all_at_once = agg->aggstrategy == AGG_PLAIN || agg->aggstrategy == AGG_HASHED;
+
+	return reads(all_at_once ? RSTAR_READ_ALL : reader.mode);
 }
 
 static Plan *
@@ -454,7 +456,14 @@ aggregated_calls(RstarPlanFacts *facts, Plan *plan)
 	List	   *calls;
 
 	calls = rstar_calls_collect_aggregated(&facts->params, (Node *) plan->targetlist, NIL);
-	return rstar_calls_collect_aggregated(&facts->params, (Node *) plan->qual, calls);
+	calls = rstar_calls_collect_aggregated(&facts->params, (Node *) plan->qual, calls);
+	/* what reads all its input first asks for all groups before it waits */
+	if (agg_reader((Agg *) plan, reads(RSTAR_READ_PART)).mode != RSTAR_READ_ALL)
+	{
+		calls = rstar_calls_collect_sets(&facts->params, (Node *) plan->targetlist, calls);
+		calls = rstar_calls_collect_sets(&facts->params, (Node *) plan->qual, calls);
+	}
+	return calls;
 }
 
 /* Calls of window aggregates over a frame that has each row in it some time */

@@ -33,7 +33,7 @@ static void reserve_text(int len);
 static RstarSubmitted look_up(RstarSpec *spec, uint32 cookie, RstarWaiter **waiter,
 							  RstarResult *result);
 static bool may_join(const RstarRequest *request, const RstarSpec *spec);
-static RstarSubmitted join(RstarRequest *request, const RstarSpec *spec, uint32 cookie,
+static RstarSubmitted join(RstarRequest *request, RstarSpec *spec, uint32 cookie,
 						   RstarWaiter **waiter);
 static RstarSubmitted add_request(RstarSpec *spec, uint32 cookie, dsa_pointer body,
 								  RstarWaiter **waiter);
@@ -194,7 +194,7 @@ may_join(const RstarRequest *request, const RstarSpec *spec)
 
 /* Raises what the request wants; a running one is queued again for the rest */
 static RstarSubmitted
-join(RstarRequest *request, const RstarSpec *spec, uint32 cookie, RstarWaiter **waiter)
+join(RstarRequest *request, RstarSpec *spec, uint32 cookie, RstarWaiter **waiter)
 {
 	if (spec->detached)
 		request->detached = true;
@@ -206,6 +206,7 @@ join(RstarRequest *request, const RstarSpec *spec, uint32 cookie, RstarWaiter **
 	request->reasoning = request->reasoning || spec->reasoning;
 	request->wanted = Max(request->wanted, spec->samples);
 	request->db->joined++;
+	spec->unattended = request->db->worker == RSTAR_WORKER_NONE;
 	if (!request->queued && rstar_shmem_needed(request) > request->claimed)
 		rstar_shmem_enqueue(request, rstar_shmem_owner());
 	/* It may have as many as this session wants already */
@@ -251,6 +252,7 @@ add_request(RstarSpec *spec, uint32 cookie, dsa_pointer body, RstarWaiter **wait
 	}
 	*waiter = spec->detached ? NULL : add_waiter(request, spec, cookie);
 	rstar_shmem_enqueue(request, me);
+	spec->unattended = db->worker == RSTAR_WORKER_NONE;
 	return RSTAR_SUBMITTED_SENT;
 }
 

@@ -91,6 +91,8 @@ typedef struct RstarSpec
 	uint64		generation;		/* from find, for submit; see there */
 	uint64		freed;			/* from find, for wait after FULL */
 	TimestampTz asked_at;		/* set by submit */
+	bool		unattended;		/* from find and submit: JOINED or SENT, and
+								 * there is no worker */
 	int			endpoint;		/* CHECK: which */
 	const char *model;			/* UTF-8, for the cache table */
 	const char *body;			/* request body but for its end; may be NULL */

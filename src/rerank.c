@@ -3,7 +3,7 @@
  * rerank.c
  *		A set of documents, scored in passes and put in order.
  *
- * Called by: functions.c, aggregate.c.  Calls: passes.c (whom to ask for how
+ * Called by: functions.c, aggregate.c, scan.c.  Calls: passes.c (whom to ask for how
  * many samples), score.c (asks), memo.c (waits).
  *
  * In a round everything is asked for before anything is waited for.  The
@@ -45,6 +45,7 @@ typedef struct SetDoc
 	int			first;			/* the first document of the same key, or itself */
 	RstarKey	key;
 	RstarMemoEntry *entry;		/* asked for, not yet taken */
+	bool		held;			/* the entry is the memo's, read ahead */
 	int			asked;			/* samples that the entry is for */
 	RstarTally	tally;			/* what is known */
 } SetDoc;
@@ -58,7 +59,6 @@ typedef struct KeyEntry
 struct RstarSet
 {
 	dlist_node	link;			/* in statement->sets until it is finished */
-	bool		linked;
 	MemoryContext context;
 	const void *owner;
 	RstarStatement *statement;
@@ -82,7 +82,9 @@ static void parse_passes(RstarPassesSpec *spec, const char *passes);
 static void give_up_set(void *arg);
 static bool past_deadline(RstarSet *set);
 static int	first_target(const RstarSet *set, int doc);
+static void ask_first(RstarSet *set, SetDoc *doc, int samples);
 static void ask(RstarSet *set, SetDoc *doc, int samples);
+static void forget_ahead(RstarSet *set, const SetDoc *doc);
 static void take_rest(RstarSet *set);
 static void begin_passes(RstarSet *set);
 static bool begin_round(RstarSet *set);
@@ -127,7 +129,6 @@ rstar_rerank_begin(const void *owner, const NullableDatum *args, int top_n,
 	set->keys = hash_create("retrostar set", 128, &control,
 							HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	dlist_push_tail(&set->statement->sets, &set->link);
-	set->linked = true;
 	callback->func = give_up_set;
 	callback->arg = set;
 	MemoryContextRegisterResetCallback(CurrentMemoryContext, callback);
@@ -138,12 +139,16 @@ static void
 parse_passes(RstarPassesSpec *spec, const char *passes)
 {
 	RstarPassesCode code;
+	char		samples[12];
 	int			position;
 
 	if (passes == NULL && rstar_passes[0] != '\0')
 		passes = rstar_passes;
 	if (passes == NULL)
-		passes = psprintf("%d", rstar_samples);
+	{
+		snprintf(samples, sizeof(samples), "%d", rstar_samples);
+		passes = samples;
+	}
 	code = rstar_passes_parse(spec, passes, strlen(passes), &position);
 	if (code != RSTAR_PASSES_OK)
 		ereport(ERROR,
@@ -151,6 +156,16 @@ parse_passes(RstarPassesSpec *spec, const char *passes)
 				 errmsg("invalid specification of passes: \"%s\"", passes),
 				 errdetail("%s (character %d)", rstar_passes_reason(code), position + 1),
 				 errhint("%s", RSTAR_PASSES_GRAMMAR)));
+}
+
+void
+rstar_rerank_first_pass(int *samples, int *documents)
+{
+	RstarPassesSpec spec;
+
+	parse_passes(&spec, NULL);
+	*samples = spec.nrounds > 0 ? spec.rounds[0].samples : 1;
+	*documents = spec.kind == RSTAR_PASSES_FIXED ? spec.rounds[0].documents : INT_MAX;
 }
 
 void
@@ -171,9 +186,10 @@ give_up_set(void *arg)
 {
 	RstarSet   *set = arg;
 
-	if (set->linked)
+	/* The statement may have ended before, and then it has let go of it */
+	if (set->link.next != NULL)
 		dlist_delete(&set->link);
-	set->linked = false;
+	set->link.next = NULL;
 }
 
 bool
@@ -225,14 +241,18 @@ rstar_rerank_add(RstarSet *set, Datum text, bool isnull, bool copy)
 		doc->text = copy ? datumCopy(text, false, -1) : text;
 		MemoryContextSwitchTo(scratch);
 		call = rstar_pair_resolve(set->statement, set->args);
-		rstar_pair_key(call, rstar_pair_text(set->args[RSTAR_ARG_QUERY].value),
-					   rstar_pair_text(doc->text), &doc->key);
+		if (!rstar_score_announced(set->statement, call, set->args[RSTAR_ARG_QUERY].value,
+								   text, &doc->key))
+			rstar_pair_key(call, rstar_pair_text(set->args[RSTAR_ARG_QUERY].value),
+						   rstar_pair_text(doc->text), &doc->key);
 		entry = hash_search(set->keys, &doc->key, HASH_ENTER, &found);
 		if (!found)
 			entry->doc = doc->first;
 		doc->first = entry->doc;
-		if (!found && first_target(set, doc->first) > 0)
-			ask(set, doc, first_target(set, doc->first));
+		if (found)
+			forget_ahead(set, &set->docs[doc->first]);
+		else if (first_target(set, doc->first) > 0)
+			ask_first(set, doc, first_target(set, doc->first));
 		MemoryContextSwitchTo(set->context);
 		MemoryContextDelete(scratch);
 	}
@@ -255,6 +275,28 @@ first_target(const RstarSet *set, int doc)
 	if (set->spec.kind == RSTAR_PASSES_FIXED && doc >= set->spec.rounds[0].documents)
 		return 0;
 	return set->spec.nrounds > 0 ? set->spec.rounds[0].samples : 1;
+}
+
+/* The prefetch node may have asked already */
+static void
+ask_first(RstarSet *set, SetDoc *doc, int samples)
+{
+	RstarMemoKey key;
+
+	rstar_score_memo_key(&key, &doc->key, samples);
+	doc->entry = rstar_memo_hold(set->statement, &key);
+	doc->held = doc->entry != NULL;
+	doc->asked = samples;
+	if (!doc->held)
+		ask(set, doc, samples);
+}
+
+/* The node asks for a document as often as it comes; this is another time */
+static void
+forget_ahead(RstarSet *set, const SetDoc *doc)
+{
+	if (doc->held)
+		rstar_memo_forget(set->statement, &doc->entry->key);
 }
 
 static void
@@ -415,9 +457,16 @@ take(RstarSet *set, SetDoc *doc)
 		}
 		else
 			fail(set, entry->failure);
-		pfree(entry->failure);
 	}
-	pfree(entry);
+	if (doc->held)
+		rstar_memo_let_go(set->statement, entry);
+	else
+	{
+		if (entry->failure != NULL)
+			pfree(entry->failure);
+		pfree(entry);
+	}
+	doc->held = false;
 }
 
 /* By retrostar.on_error */

@@ -3,7 +3,7 @@
  * rerank.h
  *		A set of documents, scored in passes and put in order.
  *
- * Called by: functions.c (set form), aggregate.c.
+ * Called by: functions.c (set form), aggregate.c, scan.c.
  *
  * Copyright (c) 2026, the retrostar authors
  *
@@ -46,6 +46,12 @@ extern RstarSet *rstar_rerank_begin(const void *owner, const NullableDatum *args
  * "copy", else it must stay where it is.  A NULL document costs nothing.
  */
 extern void rstar_rerank_add(RstarSet *set, Datum doc, bool isnull, bool copy);
+
+/*
+ * What a set without passes of its own asks for at first: so many samples of
+ * so many documents (INT_MAX: all) that come first.
+ */
+extern void rstar_rerank_first_pass(int *samples, int *documents);
 
 /* Raises an error unless it is positive */
 extern void rstar_rerank_check_top_n(int top_n);

@@ -4,7 +4,7 @@
  *		The executor's side of the prefetch node, "Retro* Prefetch".
  *
  * Called by: the executor; stage.c and walk.c for the node's methods.
- * Calls: ring.c, score.c, statement.c, scan_explain.c.
+ * Calls: ring.c, score.c, rerank.c, statement.c, scan_explain.c.
  *
  * The node keeps a ring of rows that it has read from its child.  When a row
  * enters the ring, the pairs of its calls are submitted; when it leaves, the
@@ -34,16 +34,19 @@
 
 #include <math.h>
 
+#include "common/hashfn.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "nodes/extensible.h"
 #include "nodes/nodeFuncs.h"
 #include "utils/float.h"
+#include "utils/lsyscache.h"
 
 #include "scan.h"
 
 #include "calls.h"
 #include "guc.h"
+#include "rerank.h"
 #include "ring.h"
 #include "scan_explain.h"
 #include "score.h"
@@ -61,11 +64,18 @@
 /* A call that is made ahead */
 typedef struct PrefetchSite
 {
+	RstarCallKind kind;
 	ExprState  *guards;			/* all must be true; NULL: none */
-	ExprState  *args[RSTAR_NARGS];
+	ExprState  *args[RSTAR_NARGS];	/* NULL: the argument is */
 	bool		may_raise;		/* evaluating these may raise an error */
 	List	   *init_params;	/* parameters of init plans in them */
 	bool		lasting;		/* query and doc stay valid with the row */
+	bool		strict;			/* was declared so: without a NULL it is called */
+	/* sets of documents: what is asked for at first, since the last (re)scan */
+	int			samples;
+	int			documents;
+	uint32		query_hash;		/* of the set that gets documents now */
+	int			added;			/* documents since the query changed */
 } PrefetchSite;
 
 typedef struct PrefetchState
@@ -105,6 +115,7 @@ typedef struct PrefetchState
 static Node *create_state(CustomScan *scan);
 static void begin(CustomScanState *node, EState *estate, int eflags);
 static void init_sites(PrefetchState *state, CustomScan *scan, List *exprs);
+static void init_args(PrefetchSite *site, FuncExpr *func, PlanState *parent);
 static bool is_lasting(Node *arg);
 static TupleTableSlot *exec(CustomScanState *node);
 static void start_scan(PrefetchState *state);
@@ -117,6 +128,7 @@ static bool reads_to_end(PrefetchState *state);
 static int	fill_target(PrefetchState *state);
 static void count_taken(PrefetchState *state);
 static void submit_row(PrefetchState *state, RstarRow *row, bool to_end);
+static bool in_first_pass(PrefetchSite *site, const NullableDatum *args);
 static bool may_evaluate(PrefetchState *state, PrefetchSite *site, bool to_end);
 static void announce(PrefetchState *state, RstarRow *row);
 static void unannounce(PrefetchState *state);
@@ -206,9 +218,8 @@ init_sites(PrefetchState *state, CustomScan *scan, List *exprs)
 		List	   *numbers = list_nth(scan->custom_private, i + 1);
 		FuncExpr   *func;
 		List	   *guards = NIL;
-		ListCell   *arg;
 
-		Assert(list_nth_int(numbers, RSTAR_SITE_KIND) == RSTAR_CALL_SCORE);
+		site->kind = list_nth_int(numbers, RSTAR_SITE_KIND);
 		func = lfirst_node(FuncExpr, expr);
 		expr = lnext(exprs, expr);
 		for (int n = list_nth_int(numbers, RSTAR_SITE_NGUARDS); n > 0; n--)
@@ -219,14 +230,30 @@ init_sites(PrefetchState *state, CustomScan *scan, List *exprs)
 		site->may_raise = list_nth_int(numbers, RSTAR_SITE_MAY_RAISE);
 		site->init_params = list_copy_tail(numbers, RSTAR_SITE_INIT_PARAMS);
 		site->guards = ExecInitQual(guards, parent);
-		foreach(arg, func->args)
-			site->args[foreach_current_index(arg)] = ExecInitExpr(lfirst(arg), parent);
-		site->lasting = is_lasting(list_nth(func->args, RSTAR_ARG_QUERY)) &&
-			is_lasting(list_nth(func->args, RSTAR_ARG_DOC));
+		init_args(site, func, parent);
 		any_lasting = any_lasting || site->lasting;
 	}
 	if (any_lasting)
 		state->announced = palloc0(state->nsites * sizeof(RstarAhead));
+}
+
+/* A set's arguments, other than query and document, are settings */
+static void
+init_args(PrefetchSite *site, FuncExpr *func, PlanState *parent)
+{
+	bool		is_set = site->kind != RSTAR_CALL_SCORE;
+	Node	   *query = list_nth(func->args, is_set ? RSTAR_SET_ARG_QUERY : RSTAR_ARG_QUERY);
+	Node	   *doc = list_nth(func->args, is_set ? RSTAR_SET_ARG_DOC : RSTAR_ARG_DOC);
+	ListCell   *lc;
+
+	site->lasting = is_lasting(query) && is_lasting(doc);
+	site->args[RSTAR_ARG_QUERY] = ExecInitExpr((Expr *) query, parent);
+	site->args[RSTAR_ARG_DOC] = ExecInitExpr((Expr *) doc, parent);
+	if (is_set)
+		return;
+	for_each_from(lc, func->args, RSTAR_ARG_DOC + 1)
+		site->args[foreach_current_index(lc)] = ExecInitExpr(lfirst(lc), parent);
+	site->strict = func_strict(func->funcid);
 }
 
 /* Is the value part of the row, or of something that lives longer? */
@@ -288,6 +315,14 @@ start_scan(PrefetchState *state)
 	state->passed = 0;
 	state->window = FIRST_WINDOW;
 	state->taken_in_window = 0;
+	for (int i = 0; i < state->nsites; i++)
+	{
+		PrefetchSite *site = &state->sites[i];
+
+		site->added = 0;
+		if (site->kind != RSTAR_CALL_SCORE)
+			rstar_rerank_first_pass(&site->samples, &site->documents);
+	}
 }
 
 /*
@@ -361,8 +396,7 @@ pass_row(PrefetchState *state)
 
 /*
  * Reads rows into the ring as far as is right now.  While all scores are known
- * there is nothing to be gained from many rows, and few stay in the CPU's
- * cache until they are taken.
+ * many rows gain nothing, and few stay in the CPU's cache until they are taken.
  */
 static void
 fill(PrefetchState *state)
@@ -449,22 +483,49 @@ submit_row(PrefetchState *state, RstarRow *row, bool to_end)
 	{
 		PrefetchSite *site = &state->sites[i];
 		NullableDatum args[RSTAR_NARGS];
+		bool		called = true;
 
 		if (!may_evaluate(state, site, to_end))
 		{
 			state->report.not_ahead++;
+			site->added++;
 			continue;
 		}
 		if (!ExecQual(site->guards, econtext))
 			continue;
 		for (int k = 0; k < RSTAR_NARGS; k++)
-			args[k].value = ExecEvalExpr(site->args[k], econtext, &args[k].isnull);
-		if (rstar_score_ahead(args, &state->report.stats, &row->aheads[i]))
+		{
+			args[k].isnull = true;
+			if (site->args[k] != NULL)
+				args[k].value = ExecEvalExpr(site->args[k], econtext, &args[k].isnull);
+			called = called && !(site->strict && args[k].isnull);
+		}
+		if ((site->kind == RSTAR_CALL_SCORE ? called : in_first_pass(site, args)) &&
+			rstar_score_ahead(args, site->samples, &state->report.stats, &row->aheads[i]))
 			row->pending = true;
 	}
 	state->npending += row->pending;
 	MemoryContextSwitchTo(old);
 	ExecClearTuple(state->ahead_slot);
+}
+
+/* Is it asked for at once?  Sets of one query count as one, which misses some. */
+static bool
+in_first_pass(PrefetchSite *site, const NullableDatum *args)
+{
+	text	   *query;
+	uint32		hash;
+
+	if (site->documents == INT_MAX)
+		return true;
+	if (site->kind == RSTAR_CALL_SORTED_SET || args[RSTAR_ARG_QUERY].isnull)
+		return false;
+	query = DatumGetTextPP(args[RSTAR_ARG_QUERY].value);
+	hash = hash_bytes((unsigned char *) VARDATA_ANY(query), VARSIZE_ANY_EXHDR(query));
+	if (hash != site->query_hash)
+		site->added = 0;
+	site->query_hash = hash;
+	return site->added++ < site->documents;
 }
 
 /*
@@ -568,10 +629,7 @@ rescan(CustomScanState *node)
 		ExecReScan(outerPlanState(node));
 }
 
-/*
- * The executor says so after each run, also when a cursor will go on: only a
- * run to the end is the last one.
- */
+/* After each run, also of a cursor: only a run to the end is the last one */
 static void
 shutdown_scan(CustomScanState *node)
 {

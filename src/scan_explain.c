@@ -16,6 +16,7 @@
 
 #include "scan_explain.h"
 
+#include "calls.h"
 #include "scan.h"
 
 static List *site_texts(CustomScan *scan, List *ancestors, ExplainState *es);
@@ -52,8 +53,9 @@ site_texts(CustomScan *scan, List *ancestors, ExplainState *es)
 		List	   *numbers = list_nth(scan->custom_private, i);
 		int			nguards = list_nth_int(numbers, RSTAR_SITE_NGUARDS);
 		FuncExpr   *func = list_nth_node(FuncExpr, scan->custom_exprs, next);
-		char	   *text = deparse_expression((Node *) without_defaults(func), context,
-											  prefix, false);
+		bool		is_score = list_nth_int(numbers, RSTAR_SITE_KIND) == RSTAR_CALL_SCORE;
+		char	   *text = deparse_expression(is_score ? (Node *) without_defaults(func) : (Node *) func,
+											  context, prefix, false);
 
 		if (nguards > 0)
 		{

@@ -45,14 +45,12 @@ typedef struct Ask
 
 static double planning_score(const NullableDatum *args, bool *isnull);
 static const RstarAhead *announced(const RstarStatement *statement, const RstarCall *call,
-								   const NullableDatum *args);
+								   Datum query, Datum doc);
 static RstarMemoEntry *ahead_entry(RstarStatement *statement, const RstarCall *call,
 								   const RstarAhead *ahead);
 static bool same_datum(Datum a, Datum b);
 static TimestampTz deadline(const RstarStatement *statement);
-static RstarMemoEntry *find_entry(RstarStatement *statement, const RstarCall *call,
-								  const RstarKey *key);
-static void fill_memo_key(RstarMemoKey *memo_key, const uint8 *key, int samples);
+static RstarMemoEntry *find_entry(RstarStatement *statement, const RstarKey *key, int samples);
 static void count_way(RstarSubmitted submitted, const RstarResult *result);
 static void ask_begin(Ask *ask, RstarStatement *statement, const RstarCall *call,
 					  const RstarKey *key, RstarText query, RstarText doc);
@@ -87,7 +85,7 @@ rstar_score_get(const NullableDatum *args, bool *isnull)
 
 	statement = rstar_statement_current();
 	call = rstar_pair_resolve(statement, args);
-	ahead = announced(statement, call, args);
+	ahead = announced(statement, call, args[RSTAR_ARG_QUERY].value, args[RSTAR_ARG_DOC].value);
 	if (ahead != NULL &&
 		(entry = ahead_entry(statement, call, ahead))->state != RSTAR_MEMO_NEW)
 		 /* read ahead: neither detoasted nor hashed again */ ;
@@ -97,7 +95,7 @@ rstar_score_get(const NullableDatum *args, bool *isnull)
 		RstarText	doc = rstar_pair_text(args[RSTAR_ARG_DOC].value);
 
 		rstar_pair_key(call, query, doc, &key);
-		entry = find_entry(statement, call, &key);
+		entry = find_entry(statement, &key, call->samples);
 		if (entry->state == RSTAR_MEMO_NEW &&
 			fill_entry(statement, call, entry, query, doc, NULL, false,
 					   deadline(statement)) == RSTAR_SUBMITTED_NONE)
@@ -133,7 +131,8 @@ planning_score(const NullableDatum *args, bool *isnull)
 }
 
 bool
-rstar_score_ahead(const NullableDatum *args, RstarScoreStats *stats, RstarAhead *ahead)
+rstar_score_ahead(const NullableDatum *args, int samples, RstarScoreStats *stats,
+				  RstarAhead *ahead)
 {
 	RstarStatement *statement;
 	const RstarCall *call;
@@ -151,14 +150,14 @@ rstar_score_ahead(const NullableDatum *args, RstarScoreStats *stats, RstarAhead 
 	query = rstar_pair_text(args[RSTAR_ARG_QUERY].value);
 	doc = rstar_pair_text(args[RSTAR_ARG_DOC].value);
 	rstar_pair_key(call, query, doc, &key);
-	memcpy(ahead->key, key.bytes, sizeof(ahead->key));
+	ahead->key = key;
 	ahead->query = args[RSTAR_ARG_QUERY].value;
 	ahead->doc = args[RSTAR_ARG_DOC].value;
 	ahead->call = call->id;
-	ahead->samples = call->samples;
+	ahead->samples = samples > 0 ? samples : call->samples;
 	ahead->valid = true;
 
-	entry = ahead->entry = find_entry(statement, call, &key);
+	entry = ahead->entry = find_entry(statement, &key, ahead->samples);
 	if (entry->state == RSTAR_MEMO_NEW)
 	{
 		RstarSubmitted submitted = fill_entry(statement, call, entry, query, doc, NULL, true,
@@ -189,16 +188,26 @@ rstar_score_announce(const RstarAhead *aheads, int n)
 	statement->nannounced = n;
 }
 
+bool
+rstar_score_announced(const RstarStatement *statement, const RstarCall *call,
+					  Datum query, Datum doc, RstarKey *key)
+{
+	const RstarAhead *ahead = announced(statement, call, query, doc);
+
+	if (ahead != NULL)
+		*key = ahead->key;
+	return ahead != NULL;
+}
+
 static const RstarAhead *
-announced(const RstarStatement *statement, const RstarCall *call, const NullableDatum *args)
+announced(const RstarStatement *statement, const RstarCall *call, Datum query, Datum doc)
 {
 	for (int i = 0; i < statement->nannounced; i++)
 	{
 		const RstarAhead *ahead = &statement->announced[i];
 
 		if (ahead->valid && ahead->call == call->id &&
-			ahead->doc == args[RSTAR_ARG_DOC].value &&
-			same_datum(ahead->query, args[RSTAR_ARG_QUERY].value))
+			ahead->doc == doc && same_datum(ahead->query, query))
 			return ahead;
 	}
 	return NULL;
@@ -210,12 +219,12 @@ ahead_entry(RstarStatement *statement, const RstarCall *call, const RstarAhead *
 {
 	RstarMemoKey memo_key;
 
-	fill_memo_key(&memo_key, ahead->key, call->samples);
+	rstar_score_memo_key(&memo_key, &ahead->key, call->samples);
 	return rstar_memo_is(ahead->entry, &memo_key) ? ahead->entry :
 		rstar_memo_entry(statement, &memo_key);
 }
 
-/* The query may be a constant, of which plan and node have a copy each */
+/* The query may be a constant or a set's, of which there are several copies */
 static bool
 same_datum(Datum a, Datum b)
 {
@@ -224,24 +233,27 @@ same_datum(Datum a, Datum b)
 
 	if (a == b)
 		return true;
-	return !VARATT_IS_EXTERNAL(va) && !VARATT_IS_EXTERNAL(vb) &&
-		VARSIZE_ANY(va) == VARSIZE_ANY(vb) && memcmp(va, vb, VARSIZE_ANY(va)) == 0;
+	if (VARATT_IS_EXTERNAL(va) || VARATT_IS_EXTERNAL(vb) ||
+		VARATT_IS_COMPRESSED(va) || VARATT_IS_COMPRESSED(vb))
+		return false;
+	return VARSIZE_ANY_EXHDR(va) == VARSIZE_ANY_EXHDR(vb) &&
+		memcmp(VARDATA_ANY(va), VARDATA_ANY(vb), VARSIZE_ANY_EXHDR(va)) == 0;
 }
 
 static RstarMemoEntry *
-find_entry(RstarStatement *statement, const RstarCall *call, const RstarKey *key)
+find_entry(RstarStatement *statement, const RstarKey *key, int samples)
 {
 	RstarMemoKey memo_key;
 
-	fill_memo_key(&memo_key, key->bytes, call->samples);
+	rstar_score_memo_key(&memo_key, key, samples);
 	return rstar_memo_entry(statement, &memo_key);
 }
 
-static void
-fill_memo_key(RstarMemoKey *memo_key, const uint8 *key, int samples)
+void
+rstar_score_memo_key(RstarMemoKey *memo_key, const RstarKey *key, int samples)
 {
 	memset(memo_key, 0, sizeof(RstarMemoKey));
-	memcpy(memo_key->key.bytes, key, sizeof(memo_key->key.bytes));
+	memo_key->key = *key;
 	memo_key->samples = samples;
 	memo_key->zero = rstar_unscored_reply == RSTAR_UNSCORED_ZERO;
 	memo_key->fresh = !rstar_cache;
@@ -262,7 +274,7 @@ rstar_score_submit(RstarStatement *statement, const RstarCall *call, const Rstar
 {
 	RstarMemoEntry *entry = MemoryContextAllocZero(statement->context, sizeof(RstarMemoEntry));
 
-	fill_memo_key(&entry->key, key->bytes, samples);
+	rstar_score_memo_key(&entry->key, key, samples);
 	if (fill_entry(statement, call, entry, query, doc, have, false, until) != RSTAR_SUBMITTED_NONE)
 		return entry;
 	pfree(entry);
@@ -279,7 +291,7 @@ rstar_score_forget(const RstarAhead *aheads, int n)
 	{
 		if (!aheads[i].valid)
 			continue;
-		fill_memo_key(&memo_key, aheads[i].key, aheads[i].samples);
+		rstar_score_memo_key(&memo_key, &aheads[i].key, aheads[i].samples);
 		rstar_memo_forget(statement, &memo_key);
 	}
 }
@@ -325,7 +337,12 @@ fill_entry(RstarStatement *statement, const RstarCall *call, RstarMemoEntry *ent
 	else
 		count_way(submitted, &result);
 	if (submitted == RSTAR_SUBMITTED_JOINED || submitted == RSTAR_SUBMITTED_SENT)
+	{
 		rstar_memo_pend(statement, entry, waiter, cookie);
+		/* The statement may read many rows before it waits for the first */
+		if (ask.spec.unattended)
+			(void) rstar_launch_ensure();
+	}
 	else if (submitted != RSTAR_SUBMITTED_NONE)
 		rstar_memo_set(statement, entry, &result);
 	else if (!ahead)
@@ -508,7 +525,7 @@ rstar_score_explain(RstarStatement *statement, const RstarCall *call, const Rsta
 	bool		isnull;
 
 	memset(tally, 0, sizeof(RstarTally));
-	fill_memo_key(&entry->key, key->bytes, call->samples);
+	rstar_score_memo_key(&entry->key, key, call->samples);
 	entry->explained = true;
 	if (fill_entry(statement, call, entry, query, doc, NULL, false, deadline(statement)) != RSTAR_SUBMITTED_NONE)
 	{

@@ -51,7 +51,7 @@ typedef struct RstarScoreStats
 /* One call read ahead: what rstar_score_announce() needs */
 typedef struct RstarAhead
 {
-	uint8		key[32];
+	RstarKey	key;
 	struct RstarMemoEntry *entry;	/* where it was then; see rstar_memo_is() */
 	Datum		query;			/* the argument values it was computed from */
 	Datum		doc;
@@ -75,6 +75,7 @@ extern bool rstar_score_prefetch(const NullableDatum *args, bool *isnull);
 
 struct RstarCall;
 struct RstarMemoEntry;
+struct RstarMemoKey;
 struct RstarStatement;
 
 /*
@@ -92,6 +93,18 @@ extern struct RstarMemoEntry *rstar_score_submit(struct RstarStatement *statemen
 												 RstarText query, RstarText doc,
 												 int samples, const RstarTally *have,
 												 TimestampTz until);
+
+/* The memo's key of a pair, for so many samples under the settings of now */
+extern void rstar_score_memo_key(struct RstarMemoKey *memo_key, const RstarKey *key,
+								 int samples);
+
+/*
+ * The key of a pair whose query and doc are these very Datums, if it has been
+ * announced; else false.
+ */
+extern bool rstar_score_announced(const struct RstarStatement *statement,
+								  const struct RstarCall *call,
+								  Datum query, Datum doc, RstarKey *key);
 
 /*
  * The score of a pair for retro_star_explain(): the replies to what it asks
@@ -113,13 +126,15 @@ extern void rstar_score_require_preload(void);
 
 /*
  * Submits the pair of one call, arguments evaluated, and returns without
- * waiting: true when its answer is still to come.  Strict arguments that are NULL give ahead->valid = false.  "stats"
+ * waiting: true when its answer is still to come.  It asks for "samples" of
+ * it, or for as many as the call says (0).  Strict arguments that are NULL
+ * give ahead->valid = false.  "stats"
  * (may be NULL) is credited now and when the answer is read.  "query" and
  * "doc" may be toasted; they must stay where they are until the call ran or
  * the ahead is forgotten.  May block, interruptibly, while the queue is full.
  */
-extern bool rstar_score_ahead(const NullableDatum *args, RstarScoreStats *stats,
-							  RstarAhead *ahead);
+extern bool rstar_score_ahead(const NullableDatum *args, int samples,
+							  RstarScoreStats *stats, RstarAhead *ahead);
 
 /*
  * Tells the calls that are evaluated next which pairs they will ask for: a

@@ -19,9 +19,9 @@
  * stages.
  *
  * A call whose arguments or guards contain other calls (a cheap score that
- * decides about an expensive one) is not collected as it stands.  When the
- * inner calls are made in any case, a stage of their own computes them as
- * further columns, and with these in their place the outer one can be.
+ * decides about an expensive one) is not collected as it stands.  A stage of
+ * their own computes the inner calls as further columns, and with these in
+ * their place the outer one can be.
  *
  * Insert: a node whose expressions run over its input rows (Agg, WindowAgg,
  * Result, ProjectSet) stays as it is, and the prefetch node below it passes
@@ -72,17 +72,19 @@ typedef struct Stages
 /* Replacing calls by the columns of the stage that computes them */
 typedef struct Substitution
 {
-	List	   *funcs;			/* FuncExprs */
+	List	   *sites;			/* RstarCallSites */
 	int			first;			/* number of the first one's column */
 } Substitution;
 
 static bool divide_quals(Plan *plan, Split *split);
 static void divide(List *quals, bool *found, List **below, List **above);
 static Plan *add_stages(Stages *stages, List *tlist, List *quals, List *bound);
-static List *add_dependent_stages(Stages *stages, List *exprs);
-static List *independent_funcs(List *sites);
+static List *add_dependent_stages(Stages *stages, List *exprs, List *bound);
+static bool choose_substitution(Stages *stages, List *exprs, Substitution *substitution);
+static bool try_substitution(Stages *stages, List *exprs, List *sites, bool guarded,
+							 Substitution *substitution);
+static Expr *guarded_value(RstarCallSite *site);
 static Node *replace_calls(Node *expr, void *context);
-static bool has_dependent_calls(Stages *stages, List *exprs);
 static bool sites_include(Stages *stages, List *sites, List *exprs);
 static Plan *make_stage(Stages *stages, List *tlist, List *qual, List *sites, List *bound,
 						bool evaluates);
@@ -172,10 +174,11 @@ add_stages(Stages *stages, List *tlist, List *quals, List *bound)
 	const RstarCallParams *params = &stages->facts->params;
 	ListCell   *lc = list_head(quals);
 	List	   *sites;
+	Substitution unused;
 
 	while (lc != NULL)
 	{
-		List	   *qual = add_dependent_stages(stages, list_make1(lfirst(lc)));
+		List	   *qual = add_dependent_stages(stages, list_make1(lfirst(lc)), NIL);
 
 		sites = rstar_calls_collect(params, (Node *) qual, NIL);
 		for (lc = lnext(quals, lc); lc != NULL; lc = lnext(quals, lc))
@@ -185,60 +188,112 @@ add_stages(Stages *stages, List *tlist, List *quals, List *bound)
 			qual = lappend(qual, lfirst(lc));
 		}
 		if (lc == NULL && sites_include(stages, sites, tlist) &&
-			!has_dependent_calls(stages, tlist))
+			!choose_substitution(stages, tlist, &unused))
 			return make_stage(stages, tlist, qual, sites, bound, true);
 		make_stage(stages, rstar_columns_pass(stages->top->targetlist, INDEX_VAR), qual, sites,
 				   lc == NULL ? bound : NIL, true);
 	}
-	tlist = add_dependent_stages(stages, tlist);
+	tlist = add_dependent_stages(stages, tlist, bound);
 	sites = rstar_calls_collect(params, (Node *) tlist, NIL);
 	return make_stage(stages, tlist, NIL, sites, bound, true);
 }
 
 /*
  * Adds stages that compute calls on which others depend, and returns the
- * expressions with those calls replaced by columns.
+ * expressions with those calls replaced by columns.  A stage submits the calls
+ * that it computes and no others: the memo keeps a pair for each time that it
+ * was submitted until it has been evaluated.
  */
 static List *
-add_dependent_stages(Stages *stages, List *exprs)
+add_dependent_stages(Stages *stages, List *exprs, List *bound)
 {
 	for (int depth = 0; depth < MAX_DEPENDENT_STAGES; depth++)
 	{
-		List	   *sites;
+		Substitution substitution;
 		List	   *tlist;
 		ListCell   *lc;
-		Substitution substitution;
 
-		if (!has_dependent_calls(stages, exprs))
+		if (!choose_substitution(stages, exprs, &substitution))
 			break;
-		sites = rstar_calls_collect(&stages->facts->params, (Node *) exprs, NIL);
-		substitution.funcs = independent_funcs(sites);
-		substitution.first = list_length(stages->top->targetlist) + 1;
 		tlist = rstar_columns_pass(stages->top->targetlist, INDEX_VAR);
-		foreach(lc, substitution.funcs)
-			tlist = lappend(tlist, makeTargetEntry(copyObject(lfirst(lc)),
+		foreach(lc, substitution.sites)
+			tlist = lappend(tlist, makeTargetEntry(copyObject(guarded_value(lfirst(lc))),
 												   list_length(tlist) + 1, NULL, false));
-		make_stage(stages, tlist, NIL, sites, NIL, true);
+		make_stage(stages, tlist, NIL, substitution.sites, bound, true);
 		exprs = (List *) replace_calls((Node *) exprs, &substitution);
 	}
 	return exprs;
 }
 
-/* The calls that are made for every row */
-static List *
-independent_funcs(List *sites)
+/* Would more calls be collected if those that are collected now were columns? */
+static bool
+choose_substitution(Stages *stages, List *exprs, Substitution *substitution)
 {
-	List	   *funcs = NIL;
-	ListCell   *lc;
+	List	   *sites = rstar_calls_collect(&stages->facts->params, (Node *) exprs, NIL);
 
+	return try_substitution(stages, exprs, sites, false, substitution) ||
+		try_substitution(stages, exprs, sites, true, substitution);
+}
+
+/*
+ * Takes the calls that are made for every row, and, if asked to, those under
+ * guards.  The column of the latter is NULL where the guards do not hold, so
+ * it cannot stand for the same call somewhere else, under other guards.
+ */
+static bool
+try_substitution(Stages *stages, List *exprs, List *sites, bool guarded,
+				 Substitution *substitution)
+{
+	ListCell   *lc;
+	Node	   *replaced;
+
+	substitution->sites = NIL;
+	substitution->first = list_length(stages->top->targetlist) + 1;
 	foreach(lc, sites)
 	{
 		RstarCallSite *site = lfirst(lc);
 
-		if (site->guards == NIL)
-			funcs = lappend(funcs, site->func);
+		if (site->guards != NIL &&
+			!(guarded && rstar_calls_count((Node *) exprs, site->func) == 1))
+			continue;
+		substitution->sites = lappend(substitution->sites, site);
 	}
-	return funcs;
+	if (substitution->sites == NIL)
+		return false;
+	replaced = replace_calls((Node *) exprs, substitution);
+	return list_length(rstar_calls_collect(&stages->facts->params, replaced, NIL)) >
+		list_length(sites) - list_length(substitution->sites);
+}
+
+/*
+ * CASE WHEN guards THEN call END.  One guard may keep the next from raising an
+ * error also where it is NULL, and an AND goes on after a NULL.
+ */
+static Expr *
+guarded_value(RstarCallSite *site)
+{
+	Node	   *func = (Node *) site->func;
+	List	   *tests = NIL;
+	ListCell   *lc;
+	CaseExpr   *value;
+	CaseWhen   *when;
+
+	if (site->guards == NIL)
+		return &site->func->xpr;
+	foreach(lc, site->guards)
+		tests = lappend(tests, rstar_calls_bool_test(lfirst(lc), IS_TRUE));
+	when = makeNode(CaseWhen);
+	when->expr = make_ands_explicit(tests);
+	when->result = (Expr *) func;
+	when->location = -1;
+	value = makeNode(CaseExpr);
+	value->casetype = exprType(func);
+	value->casecollid = exprCollation(func);
+	value->args = list_make1(when);
+	value->defresult = (Expr *) makeNullConst(exprType(func), exprTypmod(func),
+											  exprCollation(func));
+	value->location = -1;
+	return (Expr *) value;
 }
 
 static Node *
@@ -249,9 +304,9 @@ replace_calls(Node *expr, void *context)
 
 	if (expr != NULL && IsA(expr, FuncExpr))
 	{
-		foreach(lc, substitution->funcs)
+		foreach(lc, substitution->sites)
 		{
-			if (equal(lfirst(lc), expr))
+			if (equal(((RstarCallSite *) lfirst(lc))->func, expr))
 				return (Node *) makeVar(INDEX_VAR,
 										substitution->first + foreach_current_index(lc),
 										exprType(expr), exprTypmod(expr),
@@ -259,24 +314,6 @@ replace_calls(Node *expr, void *context)
 		}
 	}
 	return expression_tree_mutator(expr, replace_calls, context);
-}
-
-/* Would more calls be collected if those made in any case were columns? */
-static bool
-has_dependent_calls(Stages *stages, List *exprs)
-{
-	const RstarCallParams *params = &stages->facts->params;
-	List	   *sites = rstar_calls_collect(params, (Node *) exprs, NIL);
-	Substitution substitution;
-	Node	   *replaced;
-
-	substitution.funcs = independent_funcs(sites);
-	substitution.first = list_length(stages->top->targetlist) + 1;
-	if (substitution.funcs == NIL)
-		return false;
-	replaced = replace_calls((Node *) exprs, &substitution);
-	return list_length(rstar_calls_collect(params, replaced, NIL)) >
-		list_length(sites) - list_length(substitution.funcs);
 }
 
 /* Are all calls of the expressions, under their guards, among these? */

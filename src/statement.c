@@ -225,6 +225,9 @@ end_statement(void *arg)
 
 	dlist_delete(&statement->link);
 	rstar_memo_release(statement);
+	/* Their memory may be another's, which goes later than ours */
+	while (!dlist_is_empty(&statement->sets))
+		dlist_pop_head_node(&statement->sets)->next = NULL;
 	if (dlist_is_empty(&statements))
 		rstar_progress_end();
 }

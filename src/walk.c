@@ -110,7 +110,7 @@ note_expr(Node *expr, void *context)
 		return false;
 	if (IsA(expr, SubPlan))
 		note_subplan(facts, (SubPlan *) expr);
-	else if (!facts->has_calls && rstar_calls_is_score(expr))
+	else if (!facts->has_calls && (rstar_calls_is_score(expr) || rstar_calls_is_set(expr)))
 		facts->has_calls = true;
 	return expression_tree_walker(expr, note_expr, context);
 }
@@ -387,7 +387,9 @@ children_are_observable(RstarPlanFacts *facts, Plan *plan, bool first)
 static bool
 drains_input(Plan *plan)
 {
-	return IsA(plan, Sort) || (IsA(plan, Agg) && ((Agg *) plan)->aggstrategy != AGG_SORTED);
+	return IsA(plan, Sort) ||
+		(IsA(plan, Agg) && (((Agg *) plan)->aggstrategy == AGG_PLAIN ||
+							((Agg *) plan)->aggstrategy == AGG_HASHED));
 }
 
 static bool

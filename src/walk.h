@@ -34,7 +34,8 @@ typedef enum RstarReadMode
 typedef struct RstarPlanFacts
 {
 	PlannedStmt *stmt;
-	bool		has_calls;		/* some expression calls retro_star_score */
+	bool		has_calls;		/* some expression calls retro_star_score, or
+								 * aggregates by retro_star_rerank_agg */
 	int			last_node_id;	/* the highest plan_node_id in use */
 	int			nparams;		/* number of PARAM_EXEC parameters */
 	int		   *init_plan;		/* by parameter: plan_id of the init plan that

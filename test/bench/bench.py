@@ -17,6 +17,7 @@ import time
 import urllib.request
 
 from failures import cancel_part, endpoints_part
+from overhead import overhead_part
 from session import Session, cpu_us, rss_anon_mb, stalled_us
 from statements import sets_part, shapes_part
 
@@ -438,7 +439,7 @@ def sessions_part(bench):
 
 PARTS = {'rate': rate_part, 'cpu': cpu_part, 'instant': instant_part, 'cached': cached_part,
          'sessions': sessions_part, 'sets': sets_part, 'shapes': shapes_part,
-         'cancel': cancel_part, 'endpoints': endpoints_part}
+         'cancel': cancel_part, 'endpoints': endpoints_part, 'overhead': overhead_part}
 
 if __name__ == '__main__':
     main()

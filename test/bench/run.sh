@@ -7,11 +7,12 @@
 # of the sources, and runs it in a private copy of the PostgreSQL installation,
 # against the simulator on this machine.  README.md says what each row means.
 #
-#   --quick       fewer pairs, one round: a minute or two instead of six to nine
+#   --quick       fewer pairs, one round: two to three minutes instead of six to nine
 #   --plain       ORDER BY retro_star_score() alone, which prefetches by itself
 #   --json FILE   all figures, of each round
 #   --rounds N    of each measurement; the best counts
-#   --only PART   rate, cpu, instant, cached or sessions; may be repeated
+#   --only PART   rate, cpu, instant, cached, sessions, sets, shapes or overhead;
+#                 may be repeated
 #
 # PG_CONFIG chooses the PostgreSQL; one that is built with assertions is slow.
 
@@ -31,7 +32,7 @@ main()
 	while [ $# -gt 0 ]; do
 		case $1 in
 			--json) json=$(realpath -m "${2:?--json needs a file}"); shift 2 ;;
-			-h|--help) sed -n '3,18s/^# \{0,1\}//p' "$0"; exit ;;
+			-h|--help) sed -n '3,19s/^# \{0,1\}//p' "$0"; exit ;;
 			*) arguments+=("$1"); shift ;;
 		esac
 	done

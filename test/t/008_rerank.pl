@@ -97,6 +97,22 @@ pass('all groups are asked for at once');
 $sim->release;
 $sim->control({ hold => JSON::PP::false });
 is(finish_background($groups), '5|10', 'and ranked each by itself');
+
+# Sorted groups come one after another; the prefetch node asks for all of them,
+# and the aggregate takes its answers: each reply is paid for once.
+$sim->reset_stats;
+$sim->control({ hold => JSON::PP::true });
+$groups = ask_background($node, 'postgres', q(
+	SET enable_hashagg = off; SET retrostar.cache = off; SET retrostar.passes = '8@2,3@4';
+	SELECT count(*), sum(array_length(best, 1)) FROM (
+		SELECT q, retro_star_rerank_agg(q, id, body, 2) AS best
+		FROM doc, (SELECT 'sorted ' || i AS q FROM generate_series(1, 4) i) v WHERE id <= 10 GROUP BY q) g));
+$sim->wait_for('running', 64);
+is($sim->stats->{queued}, 0, 'all sorted groups are asked for at once, for their first pass');
+$sim->release;
+$sim->control({ hold => JSON::PP::false });
+is(finish_background($groups), '4|8', 'and ranked each by itself');
+is($sim->stats->{chat}, 4 * (8 * 2 + 3 * 2), 'nothing is asked for twice');
 is($node->safe_psql('postgres', q(SELECT retro_star_rerank_agg('q', id, body) IS NULL FROM doc WHERE false)), 't',
 	'no rows give NULL');
 is($node->safe_psql('postgres', q(SELECT array_length(retro_star_rerank_agg('birds eat seeds', id, body)

@@ -7,6 +7,7 @@ use warnings;
 use FindBin;
 use lib $FindBin::RealBin;
 use JSON::PP ();
+use RetroSession;
 use RetroTest;
 use Test::More;
 
@@ -19,6 +20,24 @@ CREATE TABLE docs AS SELECT i AS id, 'document ' || i AS body FROM generate_seri
 CREATE INDEX ON docs(id);
 ANALYZE docs;
 EOS
+
+# The worker starts with the first pair, not with the first wait: here the
+# second row is long in coming.
+$node->safe_psql('postgres', <<'EOS');
+CREATE FUNCTION waits(id int) RETURNS int LANGUAGE plpgsql STABLE AS $$
+BEGIN IF id = 2 THEN PERFORM pg_advisory_xact_lock(1); END IF; RETURN id; END $$;
+EOS
+my $blocker = RetroSession->new($node, 'postgres');
+$blocker->query('SELECT pg_advisory_lock(1)');
+is(queue($node, 'worker_pid'), '', 'no worker yet');
+my $reader = ask_background($node, 'postgres',
+	"SELECT count(retro_star_score('slow', body)) FROM docs WHERE id <= 2 AND waits(id) = id");
+$sim->wait_for('chat', 1);
+wait_until('the second row is waited for', sub { $node->safe_psql('postgres',
+	"SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted") == 1 });
+is($sim->stats->{chat}, 1, 'the first pair is sent before the second row is read');
+$blocker->quit;
+is(finish_background($reader), 2, 'and the second follows');
 
 # All pairs are under way before the first answer comes.
 is(in_flight('SELECT id FROM docs ORDER BY retro_star_score(%s, body) DESC NULLS LAST, id LIMIT 1', 200), 200,

@@ -50,6 +50,8 @@ sub fuzz_statement
 	{
 		$query = select_of($kind);
 	}
+	# in a set, ties have the order of the rows
+	$before = "SET max_parallel_workers_per_gather = 0; $before" if "$before$query" =~ /rerank_agg/;
 	return { before => $before, query => $query, after => $after };
 }
 
@@ -181,8 +183,23 @@ sub select_of
 	return 'SELECT d.id ' . $from . where() . ' ' . pick('INTERSECT', 'EXCEPT', 'INTERSECT ALL', 'EXCEPT ALL') . ' SELECT d.id ' . $from . where() . order(1) . limit() if $kind == 13;
 	return 'SELECT d.id, unnest(ARRAY[' . number('d') . ', ' . number('d') . "]) $from" . where() . order(2) . limit() if $kind == 14;
 
+	return sets_of() if rand() < 0.5;
+
 	# 16: grouping sets, ordered and distinct aggregates
 	return 'SELECT d.cat, d.id % 2, array_agg(d.id ORDER BY ' . number('d') . ', d.id), count(DISTINCT ' . number('d') . ") $from" . where() . ' GROUP BY ' . pick('GROUPING SETS ((1), (2), ())', 'CUBE (1, 2)', '1, 2') . ' ORDER BY 1, 2' . limit();
+}
+
+# Ranked sets of documents, in groups
+sub sets_of
+{
+	my ($table, $query) = (pick('docs', 'pdocs'), pick("'q'", "'r'", 's.q'));
+	my $from = $query eq 's.q' ? "$table d JOIN qs s ON " . pick('d.cat = s.cat', 'true') : "$table d";
+	my $group = $query eq 's.q' ? pick('s.q', 's.q, d.cat', 'ROLLUP (d.cat), s.q') : pick('d.cat', 'CUBE (d.cat, d.id % 2)', 'ROLLUP (d.cat, d.id % 3)');
+	my $set = "retro_star_rerank_agg($query, d.id, " . text_of('d', undef, 1) . pick('', '', ', 3') . pick('', '', ' ORDER BY d.id DESC') . ')'
+	  . pick('', '', ' FILTER (WHERE ' . condition('d') . ')');
+
+	return "SELECT count(*), max(d.id), min(d.id), $set" . pick('', ', max(' . score('d') . ')')
+	  . " FROM $from" . where() . " GROUP BY $group ORDER BY 1, 2, 3, 4::text" . pick('', '', ' LIMIT 2');
 }
 
 sub change
@@ -209,7 +226,7 @@ sub fuzz_compare
 
 	return $on =~ /^ERROR/m ? 'error' : 'same' if $off eq $on;
 	return 'error ahead' if $on =~ /^ERROR:  division by zero/m && $text =~ /LIMIT|EXISTS|CURSOR/;
-	return 'unordered' if $text =~ /parallel/ && ($text =~ /LIMIT|OFFSET|CURSOR/ || $sorted->($off) eq $sorted->($on));
+	return 'unordered' if $text =~ /parallel|score_safe/ && ($text =~ /LIMIT|OFFSET|CURSOR/ || $sorted->($off) eq $sorted->($on));
 	return 'parallel context' if $off =~ s/^CONTEXT:  parallel worker\n//mgr eq $on =~ s/^CONTEXT:  parallel worker\n//mgr;
 	return 'DIFFERENT';
 }

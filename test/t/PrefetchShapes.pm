@@ -55,6 +55,10 @@ CREATE FUNCTION score_volatile(query text, doc text, task text = NULL, relevance
   query_type text = NULL, doc_type text = NULL, samples int = NULL, server text = NULL)
   RETURNS float8 AS '$libdir/retrostar', 'retrostar_retro_star_score'
   LANGUAGE C VOLATILE COST 1000000;
+CREATE FUNCTION score_strict(query text, doc text, task text, relevance_definition text,
+  query_type text, doc_type text, samples int, server text)
+  RETURNS float8 AS '$libdir/retrostar', 'retrostar_retro_star_score'
+  LANGUAGE C STABLE STRICT COST 1000000;
 CREATE FUNCTION sw(text) RETURNS float8 LANGUAGE sql STABLE PARALLEL RESTRICTED
   AS $$ SELECT retro_star_score('q', $1) $$;
 CREATE FUNCTION some_ids(int) RETURNS SETOF int LANGUAGE sql VOLATILE
@@ -77,7 +81,7 @@ my $docs_after = 'SELECT id, s FROM docs ORDER BY id; ROLLBACK;';
 
 sub prefetch_shapes
 {
-	my @shapes = (plain(), filters(), joins(), groups(), subqueries(), changes(), partitions(),
+	my @shapes = (plain(), filters(), joins(), groups(), sets(), subqueries(), changes(), partitions(),
 		cursors(), parallel(), functions(), conditions(), security(), limits(), refused(), types());
 
 	foreach my $shape (@shapes)
@@ -189,11 +193,48 @@ sub groups
 		shape('distinct', "SELECT DISTINCT round(${score}::numeric, -1) FROM docs ORDER BY 1"),
 		shape('distinct on', "SELECT DISTINCT ON (cat) cat, id FROM docs ORDER BY cat, $score DESC"),
 		shape('grouping sets', "SELECT cat, lang, max($score), grouping(cat) FROM docs GROUP BY GROUPING SETS ((cat), (lang), ()) ORDER BY 1, 2"),
+		shape('sorted and hashed groups, limit', "SELECT i, c, max(S('q', b)) FROM big GROUP BY GROUPING SETS ((i), (c)) LIMIT 2", extra => 14,
+			before => "CREATE TEMP TABLE big AS SELECT i, i % 5 AS c, 'b' || i AS b FROM generate_series(1, 20000) i; ANALYZE big; SET work_mem = '64kB';"),
 		shape('cube over scores', "SELECT cat, round(${score}::numeric, -1) r, count(*) FROM docs GROUP BY CUBE (cat, r) ORDER BY 1, 2"),
 		shape('ordered aggregate', "SELECT cat, array_agg(id ORDER BY $score DESC) FROM docs WHERE id <= 50 GROUP BY cat ORDER BY 1"),
 		shape('aggregate of distinct scores', "SELECT count(DISTINCT $score) FROM docs"),
 		shape('percentile', "SELECT percentile_disc(0.5) WITHIN GROUP (ORDER BY $score) FROM docs"),
 		shape('spilled hash aggregate', "SELECT id, max($score) FROM docs GROUP BY id ORDER BY 1", before => "SET work_mem = '64kB'; SET enable_sort = off;"),
+	);
+}
+
+sub sets
+{
+	my $sorted = 'SET enable_hashagg = off;';
+	my $from = 'FROM qs JOIN docs USING (cat) WHERE id <= 60 GROUP BY q ORDER BY q';
+	return (
+		shape('sets, sorted', "SELECT q, retro_star_rerank_agg(q, id, body) $from", before => $sorted),
+		shape('sets, hashed', "SELECT q, retro_star_rerank_agg(q, id, body) FROM qs JOIN docs USING (cat) WHERE id <= 60 GROUP BY q", before => 'SET enable_sort = off;', node => 0),
+		shape('sets, one of all', "SELECT retro_star_rerank_agg('q', id, body, 3) FROM docs", node => 0),
+		shape('sets, filter', "SELECT q, retro_star_rerank_agg(q, id, body, 2) FILTER (WHERE lang = 'en') $from", before => $sorted),
+		shape('sets, score as a filter', "SELECT q, retro_star_rerank_agg(q, id, body, 2) FILTER (WHERE $score > 50) $from", before => $sorted),
+		shape('sets, sorted in the aggregate', "SELECT q, retro_star_rerank_agg(q, id, body, 2 ORDER BY id DESC) $from", before => $sorted),
+		shape('sets, distinct', "SELECT q, retro_star_rerank_agg(DISTINCT q, lang, left(body, 18)) $from", before => $sorted),
+		shape('sets, having', "SELECT q FROM qs JOIN docs USING (cat) WHERE id <= 60 GROUP BY q HAVING retro_star_rerank_agg(q, id, body) IS NOT NULL ORDER BY q", before => $sorted),
+		shape('sets, nulls', "SELECT q, retro_star_rerank_agg(nullif(q, 'query 3'), id, nullif(body, '')) FILTER (WHERE id > 3) $from", before => $sorted),
+		shape('sets, null documents', "SELECT q, retro_star_rerank_agg(q, id, CASE WHEN lang = 'en' THEN body END) $from", before => $sorted),
+		shape('sets, document twice', "SELECT q, retro_star_rerank_agg(q, n, body) FROM qs JOIN docs USING (cat), generate_series(1, 2) n WHERE id <= 30 GROUP BY q ORDER BY q", before => $sorted),
+		shape('sets, fresh', "SELECT q, retro_star_rerank_agg(q, id, body) $from", before => "$sorted SET retrostar.cache = off; SET retrostar.samples = 2;"),
+		shape('sets, adaptive', "SELECT q, retro_star_rerank_agg(q, id, body, 2) $from", before => "$sorted SET retrostar.passes = 'adaptive:1,2,4';"),
+		shape('sets, first pass of a few', "SELECT q, retro_star_rerank_agg(q, id, body) $from", before => "$sorted SET retrostar.passes = '5\@1,2\@3';"),
+		shape('sets, first pass of a few, sorted', "SELECT q, retro_star_rerank_agg(q, id, body ORDER BY emb_distance) $from", before => "$sorted SET retrostar.passes = '5\@1,2\@3';"),
+		shape('sets, first pass of a few, one query', "SELECT lang, retro_star_rerank_agg('q', id, body) FROM docs GROUP BY lang ORDER BY lang", before => "$sorted SET retrostar.passes = '30\@1,2\@3';"),
+		shape('sets, rollup', "SELECT cat, lang, retro_star_rerank_agg('q', id, body, 3) FROM docs WHERE id <= 40 GROUP BY ROLLUP (cat, lang) ORDER BY 1, 2", before => $sorted),
+		shape('sets, cube', "SELECT cat, lang, retro_star_rerank_agg('q', id, body, 3) FROM docs WHERE id <= 40 GROUP BY CUBE (cat, lang) ORDER BY 1, 2"),
+		shape('sets and scores', "SELECT cat, max($score), retro_star_rerank_agg('q', id, body, 2) FROM docs GROUP BY cat ORDER BY cat", before => $sorted),
+		shape('sets, little memory', "SELECT q, retro_star_rerank_agg(q, id, body, 2) $from", before => "$sorted SET work_mem = '64kB';"),
+		shape('sets, limit', "SELECT q, retro_star_rerank_agg(q, id, body) $from LIMIT 1", before => $sorted, extra => 30),
+		shape('sets, limit in a cursor', 'FETCH 1 FROM c', node => undef, extra => 30, before => "BEGIN; $sorted DECLARE c CURSOR FOR SELECT q, retro_star_rerank_agg(q, id, body) $from;", after => 'ROLLBACK;'),
+		shape('sets, errors', "SELECT q, retro_star_rerank_agg(q || id, id, body) $from", before => $sorted, extra => 120),
+		shape('sets, error in the documents', "SELECT q, retro_star_rerank_agg(q, id, (100 / (60 - id))::text) $from LIMIT 1", before => $sorted, extra => 30),
+		shape('sets, no empty document', "SELECT q, retro_star_rerank_agg(q, id, CASE WHEN id = 10 THEN '' ELSE body END) $from", before => "$sorted SET retrostar.on_error = 'null';"),
+		shape('sets, volatile ids', "SELECT q, array_length(retro_star_rerank_agg(q, random(), body), 1) $from", before => $sorted, node => 0),
+		shape('sets, correlated', "SELECT qid, (SELECT retro_star_rerank_agg(qs.q, id, body, 1) FROM docs WHERE docs.cat = qs.cat AND id <= 60 GROUP BY lang ORDER BY lang LIMIT 1) FROM qs ORDER BY 1", before => $sorted, extra => 60),
 	);
 }
 
@@ -322,6 +363,7 @@ sub functions
 		shape('sql function', "SELECT h('zz')", node => 0, before => "BEGIN; CREATE FUNCTION h(text) RETURNS SETOF int LANGUAGE sql AS \$\$ SELECT id FROM docs ORDER BY S(\$1, body) DESC LIMIT 5 \$\$;", after => 'ROLLBACK;'),
 		shape('sql function, stopped', "SELECT h('zz') LIMIT 2", node => 0, extra => 30, before => "BEGIN; CREATE FUNCTION h(text) RETURNS SETOF int LANGUAGE sql AS \$\$ SELECT id FROM docs WHERE S(\$1, body) > 20 \$\$;", after => 'ROLLBACK;'),
 		shape('return query', "SELECT * FROM k('zz')", node => 0, before => "BEGIN; CREATE FUNCTION k(t text) RETURNS TABLE(i int) LANGUAGE plpgsql AS \$\$ BEGIN RETURN QUERY SELECT id FROM docs ORDER BY S(t, body) DESC LIMIT 5; END \$\$;", after => 'ROLLBACK;'),
+		shape('declared strict', "SELECT id, score_strict('q', body, 'biology', nullif(lang, 'de'), 'a', 'b', 1, 'gpu') FROM docs ORDER BY id"),
 		shape('inlined wrapper', "SELECT id FROM docs ORDER BY sw(body) DESC LIMIT 5"),
 		shape('volatile beside', "SELECT id, nextval('ts'), $score FROM docs ORDER BY emb_distance LIMIT 10", before => 'SET enable_seqscan = off; CREATE TEMP SEQUENCE ts;', after => "SELECT nextval('ts');"),
 		shape('prepared', "EXECUTE p('hello', 60)", before => "SET plan_cache_mode = force_generic_plan; PREPARE p(text, float8) AS SELECT id FROM docs WHERE S(\$1, body) > \$2 ORDER BY id;"),
@@ -341,6 +383,8 @@ sub conditions
 		shape('score of a score', "SELECT id, S('q', $score\::text) FROM docs WHERE id <= 50 ORDER BY id"),
 		shape('score decides', "SELECT id, CASE WHEN $score > 60 THEN S('r', body) ELSE 0 END FROM docs ORDER BY id"),
 		shape('scores decide in turn', "SELECT id FROM docs WHERE $score > 80 OR S('r', body) > 80 OR S('t', body) > 80"),
+		shape('scores decide, one guard keeps the next from an error', "SELECT id, CASE WHEN nullif(cat, 0) > 0 THEN CASE WHEN 100 / cat > 0 THEN CASE WHEN $score > 50 THEN S('r', body) END END END FROM docs ORDER BY id"),
+		shape('same guarded call twice, another depends', "SELECT id, CASE WHEN lang = 'en' THEN S('r', body) END, CASE WHEN lang = 'de' THEN CASE WHEN S('r', body) > 50 THEN S('t', body) END END, cat = 1 OR $score > 50 OR S('u', body) > 50 FROM docs ORDER BY id"),
 		shape('and in a condition', "SELECT id, ($score > 50 AND S('r', body) > 50) FROM docs ORDER BY id"),
 		shape('null arguments', "SELECT id, S(CASE WHEN lang = 'en' THEN 'q' END, body) FROM docs ORDER BY id"),
 		shape('nullif, greatest', "SELECT id, nullif($score, 0), greatest($score, S('r', body)) FROM docs ORDER BY id"),
@@ -365,6 +409,8 @@ sub limits
 	my $index = 'SET enable_seqscan = off;';
 	return (
 		shape('error in the arguments, limit', "SELECT id, S('q', (100 / (id - 50))::text) FROM docs WHERE id >= 10 LIMIT 20"),
+		shape('score decides, limit', "SELECT id, CASE WHEN $score > 60 THEN S('r', body) ELSE 0 END FROM docs LIMIT 10"),
+		shape('scores decide in turn, limit', "SELECT id, $score > 80 OR S('r', body) > 80 OR S('t', body) > 80 FROM docs LIMIT 21"),
 		shape('limit parameter', 'EXECUTE p(3, 2)', before => "$index SET plan_cache_mode = force_generic_plan; PREPARE p(int, int) AS SELECT id, $score FROM docs ORDER BY emb_distance LIMIT \$1 OFFSET \$2;"),
 		shape('limit parameter null', 'EXECUTE p(NULL)', before => "$index SET plan_cache_mode = force_generic_plan; PREPARE p(int) AS SELECT id, $score FROM docs ORDER BY emb_distance LIMIT \$1;"),
 		shape('offset only', "SELECT id, $score FROM docs ORDER BY emb_distance LIMIT ALL OFFSET 190", before => $index),

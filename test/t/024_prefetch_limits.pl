@@ -1,0 +1,97 @@
+# What README says of statements whose calls are made ahead: which stay serial,
+# which errors come early, and WHERE CURRENT OF.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib $FindBin::RealBin;
+use RetroTest;
+use Test::More;
+
+my $node = new_node('limits', conf => "autovacuum = off\nfsync = off\n");
+my $sim = start_simulator('--delay-ms', '0');
+
+create_server($node, 'postgres', 'gpu', $sim);
+$node->safe_psql('postgres', <<'EOS');
+CREATE TABLE docs AS SELECT i AS id, CASE WHEN i = 4 THEN '' ELSE 'document ' || i END AS body FROM generate_series(1, 50) i;
+CREATE TABLE other AS SELECT i AS id, 'title ' || i AS title FROM generate_series(1, 10) i;
+ANALYZE docs, other;
+EOS
+
+my $score = "retro_star_score('q', body)";
+
+# Serial, by README's list
+my %serial = (
+	'volatile arguments' => "SELECT retro_star_score('q', body || random()) FROM docs",
+	'correlated subquery in the arguments' => "SELECT retro_star_score((SELECT title FROM other WHERE other.id = docs.id), body) FROM docs",
+	'correlated subquery around the call, one row each' => 'SELECT (SELECT retro_star_score(title, docs.body)) FROM other, docs WHERE other.id = docs.id AND random() < 2',
+	'volatile function below' => "SELECT $score FROM (SELECT body, random() FROM docs OFFSET 0) d",
+	'row locks below' => "SELECT $score FROM (SELECT body FROM docs FOR UPDATE) d",
+	'change of data below' => "WITH d AS (UPDATE docs SET id = id RETURNING body) SELECT $score FROM d",
+	'RETURNING' => "UPDATE docs SET id = id RETURNING $score",
+	'ON CONFLICT' => "INSERT INTO keyed AS t SELECT id, 'x' FROM other ON CONFLICT (id) DO UPDATE SET body = retro_star_score('q', t.body)::text",
+	'MERGE action' => "MERGE INTO docs USING other ON docs.id = other.id WHEN MATCHED AND $score > 5 THEN DELETE",
+	'VALUES' => "VALUES (retro_star_score('q', 'a')), (retro_star_score('q', 'b'))",
+	'filter of an outer join' => "SELECT 1 FROM other LEFT JOIN docs ON retro_star_score(title, body) > 50",
+	'filter of a semi join' => 'SELECT 1 FROM other WHERE EXISTS (SELECT 1 FROM docs WHERE docs.id <> other.id AND retro_star_score(title, body) > 50)',
+	'condition of a hash join' => "SELECT 1 FROM other JOIN docs ON other.id = $score",
+	'window function with a run condition' => "SELECT * FROM (SELECT row_number() OVER (ORDER BY id) n, retro_star_score('q', count(*) OVER (ORDER BY id)::text) FROM docs) x WHERE n < 3",
+	'one pair for all rows' => "SELECT retro_star_score('q', 'd') FROM docs",
+	'ids of a set are volatile' => "SET enable_hashagg = off; EXPLAIN (COSTS OFF) SELECT retro_star_rerank_agg('q', random(), body) FROM docs GROUP BY id",
+);
+$node->safe_psql('postgres', 'CREATE TABLE keyed(id int PRIMARY KEY, body text)');
+foreach my $name (sort keys %serial)
+{
+	my $explain = $serial{$name} =~ /EXPLAIN/ ? $serial{$name} : "EXPLAIN (COSTS OFF) $serial{$name}";
+	unlike($node->safe_psql('postgres', $explain), qr/Retro\* Prefetch/, "serial: $name");
+}
+
+# What README says to write instead
+my %instead = (
+	'MERGE' => "MERGE INTO docs USING (SELECT id, $score s FROM docs OFFSET 0) x ON docs.id = x.id WHEN MATCHED AND s > 5 THEN DELETE",
+	'RETURNING, ON CONFLICT' => "INSERT INTO keyed SELECT id, s::text FROM (SELECT id, $score s FROM docs OFFSET 0) x ON CONFLICT DO NOTHING",
+	'window function' => "SELECT * FROM (SELECT row_number() OVER (ORDER BY id) n, s FROM (SELECT id, $score s FROM docs OFFSET 0) y) x WHERE n < 3",
+	'sorted groups' => "SET enable_hashagg = off; EXPLAIN (COSTS OFF) SELECT retro_star_rerank_agg('q', id, body) FROM docs GROUP BY id",
+);
+foreach my $name (sort keys %instead)
+{
+	my $explain = $instead{$name} =~ /EXPLAIN/ ? $instead{$name} : "EXPLAIN (COSTS OFF) $instead{$name}";
+	like($node->safe_psql('postgres', $explain), qr/Retro\* Prefetch/, "ahead: $name");
+}
+like($node->safe_psql('postgres', "SET enable_sort = off; EXPLAIN (COSTS OFF) SELECT retro_star_rerank_agg('q', id, body) FROM docs GROUP BY id"),
+	qr/HashAggregate/, 'hashed groups');
+
+# Errors that come early because a row is read that is not reached otherwise:
+# from below the node, from a lower one of several nodes, and the limit.
+my @early = (
+	[ 'an expression below', '22012', "SELECT id FROM docs WHERE 100 / (id - 4) <> 5000 AND $score >= 0 LIMIT 2" ],
+	[ 'a pair of a lower condition', '22023', "SELECT id FROM docs WHERE $score >= 0 AND retro_star_score('r', id::text) >= 0 LIMIT 2" ],
+	[ 'request_limit', '54000', "SET retrostar.request_limit = 5; SET retrostar.cache = off; SELECT id FROM docs WHERE id > 6 AND $score >= 0 AND retro_star_score('r', body) >= 0 LIMIT 2" ],
+);
+foreach my $case (@early)
+{
+	my ($name, $state, $sql) = @$case;
+	is(sqlstate($node, 'postgres', "SET retrostar.prefetch = off; $sql"), '00000', "$name: no error one by one");
+	is(sqlstate($node, 'postgres', $sql), $state, "$name: an error ahead");
+	is(sqlstate($node, 'postgres', "BEGIN; SET LOCAL retrostar.prefetch = off; $sql; COMMIT"), '00000', "$name: off for a transaction");
+}
+
+# And those that do not: a pair of its own, arguments, the limit of one node
+is(sqlstate($node, 'postgres', "SELECT id FROM docs WHERE $score >= 0 LIMIT 2"), '00000',
+	'a pair that fails and is not reached is no error');
+is(sqlstate($node, 'postgres', "SELECT id FROM docs WHERE retro_star_score('q', (100 / (id - 4))::text) >= 0 LIMIT 2"), '00000',
+	'nor are arguments that raise one');
+is(sqlstate($node, 'postgres', "SET retrostar.request_limit = 2; SET retrostar.cache = off; SELECT id FROM docs WHERE $score >= 0 LIMIT 2"),
+	'00000', 'nor is the limit');
+
+# WHERE CURRENT OF
+my $update = "UPDATE docs SET body = body WHERE CURRENT OF c";
+my $cursor = "BEGIN; DECLARE c CURSOR FOR SELECT id, $score FROM docs WHERE id < 4%s; FETCH 2 FROM c; $update; ROLLBACK";
+is(sqlstate($node, 'postgres', sprintf($cursor, '')), '24000', 'WHERE CURRENT OF does not find its row');
+is(sqlstate($node, 'postgres', 'SET retrostar.prefetch = off; ' . sprintf($cursor, '')), '00000', 'but without prefetching');
+is(sqlstate($node, 'postgres', sprintf($cursor, ' FOR UPDATE')), '00000', 'and with FOR UPDATE');
+is($node->safe_psql('postgres', sprintf($cursor, ' FOR UPDATE') =~ s/body = body/body = 'x'/r =~ s/ROLLBACK/SELECT string_agg(id::text, ' ') FROM docs WHERE body = 'x'; ROLLBACK/r) =~ s/.*\n//sr,
+	2, 'the right row');
+
+done_testing();
