@@ -43,8 +43,17 @@ sub load
 {
 	my ($name, $sessions, $pairs, $more) = @_;
 
-	return map { ask_background($node, 'postgres', ($more // '')
+	my $held = $sim->_json('/sim/control')->{hold};
+
+	# They begin together, so that none is through before the last has begun
+	$sim->control({ hold => JSON::PP::true });
+	my @loads = map { ask_background($node, 'postgres', ($more // '')
 			. "SELECT count(retro_star_score('$name $_', 'pair ' || i)) FROM generate_series(1, $pairs) i") } 1 .. $sessions;
+	defined $more || $node->poll_query_until('postgres', "SELECT count(*) = $sessions FROM pg_stat_activity
+		WHERE query ~ 'SELECT count.retro.*$name' AND state = 'active' AND pid <> pg_backend_pid()")
+	  or die 'sessions do not begin';	# those that may fail can be through at once
+	$sim->control({ hold => JSON::PP::false }) unless ($held // '') eq '1';
+	return @loads;
 }
 
 # All of it, in one session
