@@ -38,9 +38,19 @@ rstar_outcome_judge(const RstarHttpReply *reply, bool want_text, RstarReply *par
 			verdict->outcome.kind = RSTAR_OUTCOME_TRANSPORT;
 			verdict->status = RSTAR_STATUS_UNREACHABLE;
 			return;
+		case RSTAR_HTTP_UNTRUSTED:
+			verdict->outcome.kind = RSTAR_OUTCOME_UNTRUSTED;
+			verdict->status = RSTAR_STATUS_UNTRUSTED;
+			return;
 		case RSTAR_HTTP_TIMEOUT:
 			verdict->outcome.kind = RSTAR_OUTCOME_TIMEOUT;
 			verdict->status = RSTAR_STATUS_TIMEOUT;
+			return;
+		case RSTAR_HTTP_NO_SOCKET:
+			/* Fewer at once, and later: as if the endpoint pushed back */
+			verdict->outcome.kind = RSTAR_OUTCOME_STATUS;
+			verdict->outcome.status = 503;
+			verdict->status = RSTAR_STATUS_UNREACHABLE;
 			return;
 		case RSTAR_HTTP_SETUP:
 			/* Our own fault: it says nothing of the endpoint, and fails */
@@ -96,6 +106,7 @@ ending(const RstarOutcome *outcome)
 		case RSTAR_OUTCOME_ANSWER:
 			return RSTAR_ENDING_ANSWERED;
 		case RSTAR_OUTCOME_TRANSPORT:
+		case RSTAR_OUTCOME_UNTRUSTED:
 			return RSTAR_ENDING_UNREACHABLE;
 		case RSTAR_OUTCOME_TIMEOUT:
 			return RSTAR_ENDING_TIMED_OUT;

@@ -254,18 +254,12 @@ make_headers(RstarChannel *channel, const RstarServer *config)
 	PG_TRY();
 	{
 		char	   *key;
-		char	   *header = NULL;
 
 		StartTransactionCommand();
 		key = rstar_server_api_key(channel->mapping, config);
+		channel->headers = rstar_http_headers(key);
 		if (key != NULL)
-			header = psprintf("Authorization: Bearer %s", key);
-		channel->headers = rstar_http_headers(header);
-		if (header != NULL)
-		{
 			explicit_bzero(key, strlen(key));
-			explicit_bzero(header, strlen(header));
-		}
 		if (channel->headers == NULL)
 			strlcpy(channel->error, "out of memory", sizeof(channel->error));
 		CommitTransactionCommand();
@@ -307,6 +301,53 @@ rstar_target_forget_channel(RstarTarget *target, Oid mapping)
 			continue;
 		dlist_delete(&channel->link);
 		rstar_target_leave_channel(channel);
+	}
+}
+
+void
+rstar_target_log_changes(const RstarTarget *target, int http_status, const char *error)
+{
+	RstarChange change;
+
+	while (target->route != NULL && rstar_route_next_change(target->route, &change))
+	{
+		const char *endpoint = rstar_target_endpoint(target, change.endpoint);
+		char		cause[RSTAR_HTTP_ERROR_LEN];
+
+		if (endpoint == NULL)
+			continue;
+		if (http_status > 0)
+			snprintf(cause, sizeof(cause), "HTTP status %d", http_status);
+		else
+			strlcpy(cause, error ? error : "no answer", sizeof(cause));
+		switch (change.kind)
+		{
+			case RSTAR_CHANGE_OPENED:
+				ereport(LOG,
+						(errmsg("endpoint \"%s\" of server \"%s\" fails and is not used for now",
+								endpoint, target->config->name),
+						 errdetail("The last failure: %s.", cause)));
+				break;
+			case RSTAR_CHANGE_CLOSED:
+				ereport(LOG,
+						(errmsg("endpoint \"%s\" of server \"%s\" is used again",
+								endpoint, target->config->name)));
+				break;
+			case RSTAR_CHANGE_MARKED:
+				ereport(LOG,
+						(errmsg("endpoint \"%s\" of server \"%s\" is misconfigured",
+								endpoint, target->config->name),
+						 OidIsValid(change.mapping) ?
+						 errdetail("With user mapping %u: %s.", change.mapping, cause) :
+						 errdetail("Without a user mapping: %s.", cause),
+						 errhint("SELECT * FROM retrostar.check('%s') says more.", target->config->name)));
+				break;
+			case RSTAR_CHANGE_CLEARED:
+				ereport(LOG,
+						(errmsg("endpoint \"%s\" of server \"%s\" is not misconfigured any more",
+								endpoint, target->config->name)));
+				break;
+		}
 	}
 }
 

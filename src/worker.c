@@ -16,8 +16,8 @@
  *
  * It ends when it has had nothing to do for a while, when it is asked to
  * (SIGTERM, launch.c), or by an error.  However it ends short of a crash,
- * what was in flight is queued again and the sessions that wait start the
- * next worker.
+ * what was in flight is queued again, and while there is work it registers
+ * the next worker.
  *
  * Copyright (c) 2026, the retrostar authors
  *
@@ -166,6 +166,8 @@ set_up(Oid dboid)
 	set_setting("synchronous_commit", "off");
 	set_setting("lock_timeout", "100ms");
 	set_setting("statement_timeout", "0");
+	if (GetConfigOption("transaction_timeout", true, false) != NULL)
+		set_setting("transaction_timeout", "0");	/* since PostgreSQL 17 */
 	set_setting("idle_in_transaction_session_timeout", "0");
 	set_setting("search_path", "pg_catalog, pg_temp");
 	set_setting("row_security", "off");
@@ -194,7 +196,8 @@ worker_exit(int code, Datum arg)
 {
 	/* First: the next worker may take them as soon as this one has left */
 	rstar_counters_leave();
-	rstar_dispatch_leave(code != 0);
+	if (rstar_dispatch_leave(code != 0))
+		rstar_launch_successor(MyDatabaseId);
 }
 
 static void

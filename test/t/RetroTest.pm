@@ -26,14 +26,15 @@ my $simulator = $ENV{RETROSTAR_SIMULATOR}
   // abs_path(dirname(__FILE__) . '/../simulator') . '/simulator';
 
 # A started node with the extension in database postgres.  %params: conf =>
-# lines for postgresql.conf, encoding => of the cluster, extension => 0.
+# lines for postgresql.conf, encoding => of the cluster, initdb => [more
+# options], extension => 0.
 sub new_node
 {
 	my ($name, %params) = @_;
 	my $node = PostgreSQL::Test::Cluster->new($name);
 	my $encoding = $params{encoding} // 'UTF8';
 
-	$node->init(extra => [ '--no-locale', '--encoding', $encoding ],
+	$node->init(extra => [ '--no-locale', '--encoding', $encoding, @{ $params{initdb} // [] } ],
 		allows_streaming => $params{allows_streaming} // 0);
 	$node->append_conf('postgresql.conf', "shared_preload_libraries = 'retrostar'\n")
 	  unless defined $params{preload} && !$params{preload};
