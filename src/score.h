@@ -135,12 +135,6 @@ extern void rstar_score_explain(struct RstarStatement *statement,
 								const struct RstarCall *call, const RstarKey *key,
 								RstarText query, RstarText doc, RstarTally *tally);
 
-/*
- * Asks one endpoint of a server for its models, through the worker; waits.
- * Does not raise an error when the endpoint is at fault.
- */
-extern void rstar_score_check(Oid serverid, Oid mapping, int endpoint, RstarResult *result);
-
 /* Raises an error when the library was not preloaded */
 extern void rstar_score_require_preload(void);
 
