@@ -77,6 +77,8 @@ chroot_make()
 
 	mirror=$(chroot_mirror)
 	if ! chroot_whole "$dir" "${*:2}"; then
+		# one that could not be looked at to the end is not damaged
+		if chroot_late; then return 1; fi
 		rm -rf --one-file-system "$dir" "$dir.partial"
 		echo "Making a chroot of Debian $suite in $dir ..."
 		chroot_debootstrap "$dir.partial" "$suite" "$mirror" &&
@@ -176,12 +178,18 @@ chroot_unshare()
 		shift
 	fi
 	if [ "$chroot_until" != 0 ]; then
+		if chroot_late; then return 137; fi
 		left=$((chroot_until - SECONDS))
-		[ $left -gt 0 ] || return 137
 		# TERM becomes KILL after a second, since unshare does not heed it
 		bound=(timeout --foreground -k 1 -s KILL "$left")
 	fi
 	"${bound[@]}" unshare "${namespaces[@]}" "$@" </dev/null
+}
+
+# Is the time over?
+chroot_late()
+{
+	[ "$chroot_until" != 0 ] && [ "$SECONDS" -ge "$chroot_until" ]
 }
 
 # [OPTION...] DIR COMMAND...: runs it in the chroot, and returns what it does.

@@ -146,7 +146,7 @@ start()
 		[ $chroot_until -lt $((minutes * 60 - 30)) ] || chroot_until=$((minutes * 60 - 30))
 		"job_$1"
 		status=$?
-		[ $SECONDS -lt $chroot_until ] || echo "Ended: its time was up."
+		if chroot_late; then echo "Ended: its time was up."; fi
 		exit "$status"
 	) >"$run/$1.log" 2>&1 </dev/null &
 	set +m
