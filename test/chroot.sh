@@ -178,8 +178,8 @@ chroot_unshare()
 		shift
 	fi
 	if [ "$chroot_until" != 0 ]; then
-		if chroot_late; then return 137; fi
 		left=$((chroot_until - SECONDS))
+		[ $left -gt 0 ] || return 137
 		# TERM becomes KILL after a second, since unshare does not heed it
 		bound=(timeout --foreground -k 1 -s KILL "$left")
 	fi
