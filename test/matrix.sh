@@ -214,7 +214,7 @@ job_native()
 {
 	local left=$((chroot_until - SECONDS))
 
-	[ $left -gt 0 ] && timeout --foreground -k 30 $left "$run/source/test/run.sh"
+	[ "$left" -gt 0 ] && timeout --foreground -k 30 "$left" "$run/source/test/run.sh"
 }
 
 job_17()
