@@ -81,7 +81,7 @@ options()
 				minutes=$2
 				shift 2 ;;
 			--allow-missing) allow_missing=1; shift ;;
-			-h|--help) sed -n '3,24s/^# \{0,1\}//p' "$0"; exit ;;
+			-h|--help) sed -n '3,23s/^# \{0,1\}//p' "$0"; exit ;;
 			*) setup_die "unknown option \"$1\"; see test/matrix.sh --help" ;;
 		esac
 	done
@@ -97,6 +97,9 @@ make_place()
 	else
 		mkdir -p "$cache" || exit 1
 		cache=$(realpath "$cache")
+		# whatever is found there is taken for ours, and may be removed
+		[ -e "$cache/lock" ] || [ -z "$(ls -A "$cache")" ] ||
+			setup_die "$cache is not empty, and not the cache of an earlier run"
 		exec 9>"$cache/lock"
 		if ! flock -n 9; then
 			setup_say "Another run uses $cache; waiting for its end ..."
