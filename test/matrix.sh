@@ -72,7 +72,7 @@ options()
 		case $1 in
 			--only)
 				[[ "${2:-}" =~ ^(17|18|assert)$ ]] || setup_die '--only takes one of: 17 18 assert'
-				chosen+=("$2")
+				[[ " ${chosen[*]} " == *" $2 "* ]] || chosen+=("$2")
 				shift 2 ;;
 			--native) native=native; shift ;;
 			--cache) cache=${2:?--cache takes a directory}; shift 2 ;;
