@@ -455,7 +455,8 @@ subtest 'one document breaks the model' => sub {
 };
 
 subtest 'killed and restarted under load' => sub {
-	my @endpoints = map { start_simulator('--delay-ms', '20', '--log', '10000') } 1 .. 2;
+	# Nothing is answered until the end, so that each is killed with requests
+	my @endpoints = map { start_simulator('--hold') } 1 .. 2;
 	my @urls = map { $_->{url} } @endpoints;
 	my @docs;
 	my @sessions;
@@ -471,14 +472,17 @@ subtest 'killed and restarted under load' => sub {
 	for my $i (0, 1, 0)
 	{
 		my $other = $endpoints[ 1 - $i ];
+		my $before;
 
-		$endpoints[$i]->wait_for('chat', 1);
+		$endpoints[$i]->wait_for('held', 1);
+		$before = $other->stats->{chat};
 		$endpoints[$i]{harness}->signal('KILL');
 		$endpoints[$i]{harness}->finish;
 		$endpoints[$i]{harness} = undef;
-		$other->wait_for('chat', $other->stats->{chat} + 5);
-		$endpoints[$i] = start_simulator('--delay-ms', '20', '--log', '10000', '--port', $endpoints[$i]{port});
+		$other->wait_for('chat', $before + 1);
+		$endpoints[$i] = start_simulator('--hold', '--port', $endpoints[$i]{port});
 	}
+	$_->control({ hold => $false }) foreach @endpoints;
 	my $scores = join("\n", map { scalar finish_background($_) } @sessions);
 	is(() = $scores =~ /^\d+$/mg, @docs, 'every document has a score');
 };
