@@ -305,10 +305,9 @@ compile_assert()
 	apt-get "${options[@]}" source --download-only postgresql-15
 	tar -xf postgresql-15_*.orig.tar.* -C source --strip-components=1
 	cd source
-	./configure -q --prefix="$prefix" --enable-cassert --enable-debug --enable-tap-tests \
-		--with-openssl --with-lz4 CFLAGS='-O1 -g'
-	make -s -j"$(nproc)" world-bin
-	make -s install-world-bin
+	./configure -q --prefix="$prefix" --enable-cassert --enable-tap-tests --with-openssl --with-lz4 CFLAGS=-O1
+	make -s -j"$(nproc)" all
+	make -s install
 	touch "$prefix/complete"
 }
 
