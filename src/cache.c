@@ -54,6 +54,7 @@
 
 /* Columns of the table, in the order of the install script */
 #define COLUMN_KEY 1
+#define COLUMN_VERSION 2
 #define COLUMN_SCORES 3
 #define COLUMN_UNSCORED 4
 #define COLUMN_UPDATED 9
@@ -67,11 +68,13 @@
 
 static Oid	relation_oid(const char *name);
 static void look_up(const RstarKey *key, RstarTally *known, RstarCacheRow *row);
+static bool is_known_version(TupleTableSlot *slot);
 static ArrayType *read_scores(TupleTableSlot *slot);
 static void read_tally(TupleTableSlot *slot, RstarTally *known);
 static void read_row(TupleTableSlot *slot, RstarCacheRow *row);
 static void write_rows(const RstarAnswered *answers, int n);
 static Datum text_array(char **strings, int n);
+static void log_foreign_rows(int n);
 static void log_store_error(bool failed);
 
 /* InvalidOid when it does not exist */
@@ -132,7 +135,7 @@ look_up(const RstarKey *key, RstarTally *known, RstarCacheRow *row)
 	slot = table_slot_create(table, NULL);
 	scan = rstar_index_beginscan(table, index, snapshot, 1);
 	index_rescan(scan, &scan_key, 1, NULL, 0);
-	if (index_getnext_slot(scan, ForwardScanDirection, slot))
+	if (index_getnext_slot(scan, ForwardScanDirection, slot) && is_known_version(slot))
 	{
 		if (known != NULL)
 			read_tally(slot, known);
@@ -144,6 +147,16 @@ look_up(const RstarKey *key, RstarTally *known, RstarCacheRow *row)
 	UnregisterSnapshot(snapshot);
 	index_close(index, AccessShareLock);
 	table_close(table, AccessShareLock);
+}
+
+/* A row that another version of retrostar wrote may mean something else */
+static bool
+is_known_version(TupleTableSlot *slot)
+{
+	bool		isnull;
+	Datum		version = slot_getattr(slot, COLUMN_VERSION, &isnull);
+
+	return !isnull && DatumGetInt16(version) == RSTAR_CACHE_VERSION;
 }
 
 /* Detoasted, checked; NULL when it is */
@@ -272,7 +285,9 @@ rstar_cache_store(const RstarAnswered *answers, int n)
  * Sorted by key by the caller, so that two writers cannot deadlock.  A sample
  * is never dropped: what a row has is kept, the new ones are appended.  Where
  * replies were kept of some samples, the others have their scores in
- * "reasoning", too: its elements are the samples.
+ * "reasoning", too: its elements are the samples.  A row of a version that we
+ * do not know stays as it is, and what we have for its key is not stored: who
+ * wrote it may be back.
  */
 static void
 write_rows(const RstarAnswered *answers, int n)
@@ -296,7 +311,8 @@ write_rows(const RstarAnswered *answers, int n)
 		" WHEN pg_catalog.jsonb_typeof(c.reasoning) OPERATOR(pg_catalog.<>) 'array' THEN EXCLUDED.reasoning"
 		" WHEN pg_catalog.jsonb_array_length(c.reasoning) OPERATOR(pg_catalog.>=) " MAX_KEPT " THEN c.reasoning"
 		" ELSE COALESCE(c.reasoning, pg_catalog.to_jsonb(c.scores)) OPERATOR(pg_catalog.||)"
-		" COALESCE(EXCLUDED.reasoning, pg_catalog.to_jsonb(EXCLUDED.scores)) END";
+		" COALESCE(EXCLUDED.reasoning, pg_catalog.to_jsonb(EXCLUDED.scores)) END"
+		" WHERE c.version OPERATOR(pg_catalog.=) EXCLUDED.version";
 	Oid			types[] = {BYTEAARRAYOID, TEXTARRAYOID, INT4ARRAYOID, TEXTARRAYOID,
 	INT8ARRAYOID, INT8ARRAYOID, TIMESTAMPTZARRAYOID, INT2OID, TEXTARRAYOID};
 	Datum		values[9];
@@ -353,6 +369,7 @@ write_rows(const RstarAnswered *answers, int n)
 	}
 	if (SPI_execute_plan(plan, values, NULL, false, 0) != SPI_OK_INSERT)
 		elog(ERROR, "could not store scores");
+	log_foreign_rows(n - (int) SPI_processed);
 	SPI_finish();
 }
 
@@ -371,6 +388,21 @@ text_array(char **strings, int n)
 	}
 	return PointerGetDatum(construct_md_array(values, nulls, 1, &n, &lower, TEXTOID, -1, false,
 											  TYPALIGN_INT));
+}
+
+static void
+log_foreign_rows(int n)
+{
+	static bool logged = false;
+
+	if (n == 0 || logged)
+		return;
+	ereport(LOG,
+			(errmsg("table \"%s.%s\" has rows of another version of retrostar, which are not changed",
+					SCHEMA_NAME, TABLE_NAME),
+			 errdetail("Their version is not %d, and new scores for their keys are not stored.",
+					   RSTAR_CACHE_VERSION)));
+	logged = true;
 }
 
 /*

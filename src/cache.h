@@ -25,7 +25,7 @@
 
 /*
  * Looks a key up, whatever has been committed until this moment; all zero
- * when there is no row.  Opens and closes the table.  Raises an error when
+ * when there is no row, or one of another version.  Opens and closes the table.  Raises an error when
  * the table is not there or a row does not make sense.
  */
 extern void rstar_cache_lookup(const RstarKey *key, RstarTally *known);

@@ -123,6 +123,9 @@ fill_claim(RstarRequest *request, RstarClaim *claim)
 	claim->body = DsaPointerIsValid(request->body) ?
 		dsa_get_address(rstar_shmem_area(), request->body) : NULL;
 	claim->body_len = request->body_len;
+	claim->doc_at = request->doc_at;
+	claim->doc_len = request->doc_len;
+	claim->doc_kept = request->doc_kept;
 	if (request->claimed >= rstar_shmem_needed(request))
 		rstar_shmem_dequeue(request);
 }
@@ -137,6 +140,21 @@ rstar_dispatch_keeps(const RstarRequest *request)
 	return request->reasoning;
 }
 
+/* Without the lock: the worker alone changes it, here */
+int
+rstar_dispatch_doc_kept(const RstarRequest *request)
+{
+	return request->doc_kept;
+}
+
+void
+rstar_dispatch_shorten(RstarRequest *request, int kept)
+{
+	LWLockAcquire(rstar_shared->lock, LW_EXCLUSIVE);
+	request->doc_kept = kept;
+	LWLockRelease(rstar_shared->lock);
+}
+
 bool
 rstar_dispatch_answered(RstarRequest *request, const RstarAnswer *answer,
 						bool again, int *sample)
@@ -149,6 +167,7 @@ rstar_dispatch_answered(RstarRequest *request, const RstarAnswer *answer,
 		kept = rstar_details_make(answer->kept, (int) answer->kept_len);
 	free(answer->kept);
 	LWLockAcquire(rstar_shared->lock, LW_EXCLUSIVE);
+	db->successions = 0;
 	request->prompt_tokens += answer->prompt_tokens;
 	request->completion_tokens += answer->completion_tokens;
 	request->elapsed_us = answer->elapsed_us;
@@ -378,6 +397,7 @@ rstar_dispatch_stored(const RstarAnswered *answers, int n)
 	/* Who looked at the table before our commit must look again */
 	rstar_shared->generation++;
 	my_database()->stored += n;
+	my_database()->successions = 0;
 	for (int i = 0; i < n; i++)
 	{
 		if (still_there(&answers[i]))
@@ -460,10 +480,11 @@ rstar_dispatch_sleep(void)
 	return sleeps;
 }
 
-void
+bool
 rstar_dispatch_leave(bool lost)
 {
 	RstarDatabase *db;
+	bool		succeeded;
 
 	LWLockAcquire(rstar_shared->lock, LW_EXCLUSIVE);
 	for (int i = 0; i < rstar_shared->ndatabases; i++)
@@ -478,7 +499,7 @@ rstar_dispatch_leave(bool lost)
 	{
 		/* Another one serves the database, or this one has retired */
 		LWLockRelease(rstar_shared->lock);
-		return;
+		return false;
 	}
 
 	while (!dlist_is_empty(&db->cancelled))
@@ -504,16 +525,24 @@ rstar_dispatch_leave(bool lost)
 			rstar_shmem_wake(dlist_container(RstarWaiter, request_link, iter.cur)->owner);
 		take_back(request, lost);
 	}
-	db->worker = RSTAR_WORKER_NONE;
-	db->worker_pid = 0;
-	db->worker_sleeping = false;
-	db->leave = false;
 	/* On a standby it is the end of the database that ends a worker */
 	if (lost && RecoveryInProgress())
 		rstar_shmem_purge(db->dboid);
+	/* Not one that could not start, or a line of those that achieve nothing */
+	succeeded = rstar_shmem_has_work(db) && !db->leave && db->failed_starts == 0 &&
+		db->successions < RSTAR_MAX_SUCCESSIONS;
+	if (succeeded)
+		db->successions++;
+	db->worker = succeeded ? RSTAR_WORKER_STARTING : RSTAR_WORKER_NONE;
+	db->starter = 0;
+	db->worker_since = GetCurrentTimestamp();
+	db->worker_pid = 0;
+	db->worker_sleeping = false;
+	db->leave = false;
 	rstar_shmem_wake_space(true);
 	LWLockRelease(rstar_shared->lock);
 	ConditionVariableBroadcast(&rstar_shared->worker_left);
+	return succeeded;
 }
 
 /*

@@ -38,6 +38,9 @@ typedef struct RstarClaim
 	RstarKey	key;
 	const char *body;			/* in shared memory; stays while in flight */
 	int			body_len;
+	int			doc_at;			/* the document's place in it */
+	int			doc_len;
+	int			doc_kept;		/* less than that: as much is sent of it */
 } RstarClaim;
 
 /* What a reply brought */
@@ -69,6 +72,13 @@ extern int	rstar_dispatch_claim(RstarClaim *claims, int max, RstarAdmit admit);
 
 /* Whether the replies to a request, in work, are to be kept */
 extern bool rstar_dispatch_keeps(const struct RstarRequest *request);
+
+/*
+ * How many bytes of its document are sent, from now on; and that they are so
+ * many.  The request is in work.
+ */
+extern int	rstar_dispatch_doc_kept(const struct RstarRequest *request);
+extern void rstar_dispatch_shorten(struct RstarRequest *request, int kept);
 
 /*
  * A sample was answered.  A reply without a score gives true when it is to be
@@ -144,9 +154,10 @@ extern bool rstar_dispatch_sleep(void);
 
 /*
  * The worker leaves: what was in flight is queued again; "lost" when it dies
- * of an error, so that a request that kills workers is given up.  Called from
- * an exit callback, never raises.
+ * of an error, so that a request that kills workers is given up.  True: work
+ * is left, perhaps without anybody who waits for it, and the next worker is
+ * put down as coming: register it.  Called from an exit callback, never raises.
  */
-extern void rstar_dispatch_leave(bool lost);
+extern bool rstar_dispatch_leave(bool lost);
 
 #endif							/* RSTAR_DISPATCH_H */

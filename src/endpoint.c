@@ -3,7 +3,7 @@
  * endpoint.c
  *		What is known of one endpoint: how much it takes, whether it is well.
  *
- * Called by: route.c.  Calls nothing.
+ * Called by: route.c, verdict.c.  Calls nothing.
  *
  * States of the breaker:
  *
@@ -85,6 +85,7 @@ rstar_endpoint_init(RstarEndpoint *endpoint, const char *url, const RstarRouteCo
 		endpoint->hash = (endpoint->hash ^ (unsigned char) *p) * UINT64_C(0x100000001b3);
 	endpoint->latency = -1;
 	endpoint->served_at = -1;
+	endpoint->told_at = INT64_MIN / 2;
 	rstar_endpoint_reset_limit(endpoint, config);
 	return true;
 }
@@ -161,6 +162,7 @@ rstar_endpoint_mark(RstarEndpoint *endpoint, uint32_t mapping, int64_t now)
 		mark->mapping = mapping;
 		mark->retest_at = now + RETEST_FIRST;
 		mark->retest_wait = 2 * RETEST_FIRST;
+		mark->told = false;
 	}
 	mark->failed_at = now;
 	return true;

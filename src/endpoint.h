@@ -3,7 +3,7 @@
  * endpoint.h
  *		What is known of one endpoint: how much it takes, whether it is well.
  *
- * Private to route.c.  Pure state, as there.
+ * Private to route.c and verdict.c.  Pure state, as there.
  *
  * Copyright (c) 2026, the retrostar authors
  *
@@ -35,6 +35,7 @@ typedef struct RstarMark
 	int64_t		failed_at;
 	int64_t		retest_at;
 	int64_t		retest_wait;
+	bool		told;			/* to the caller, as a change */
 } RstarMark;
 
 typedef struct RstarEndpoint
@@ -71,6 +72,7 @@ typedef struct RstarEndpoint
 	RstarMark  *marks;
 	int			nmarks;
 	int			max_marks;
+	int64_t		told_at;		/* when the last mark was told */
 
 	int64_t		sent;
 	int64_t		answered;

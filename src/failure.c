@@ -66,6 +66,7 @@ describe(const RstarResult *result, const char *server)
 	{
 		case RSTAR_STATUS_UNAVAILABLE:
 		case RSTAR_STATUS_UNREACHABLE:
+		case RSTAR_STATUS_UNTRUSTED:
 		case RSTAR_STATUS_TIMEOUT:
 		case RSTAR_STATUS_SETUP:
 			return describe_connection(result, server);
@@ -111,6 +112,12 @@ describe_connection(const RstarResult *result, const char *server)
 			failure.detail = said;
 			failure.hint = "Raise the option \"timeout\" of the server, or lower \"max_in_flight\" so that requests do not wait there.";
 			break;
+		case RSTAR_STATUS_UNTRUSTED:
+			failure.sqlstate = ERRCODE_FDW_UNABLE_TO_ESTABLISH_CONNECTION;
+			failure.message = psprintf("could not verify the certificate of server \"%s\"", server);
+			failure.detail = said;
+			failure.hint = "Check the names and dates of its certificate, and that the option \"ca_file\" of the server names the authority that issued it.";
+			break;
 		case RSTAR_STATUS_SETUP:
 			failure.sqlstate = ERRCODE_FDW_UNABLE_TO_ESTABLISH_CONNECTION;
 			failure.message = psprintf("could not use server \"%s\"", server);
@@ -142,8 +149,8 @@ describe_refusal(const RstarResult *result, const char *server)
 			break;
 		case RSTAR_STATUS_TOO_LONG:
 			failure.sqlstate = ERRCODE_PROGRAM_LIMIT_EXCEEDED;
-			failure.message = "query and document are longer than the model's context";
-			failure.hint = "Score a part of the document, or serve the model with a longer context.";
+			failure.message = "query and prompt are longer than the model's context";
+			failure.hint = "Shorter documents do not help: shorten the query, lower the option \"max_tokens\" of the server, or serve the model with a longer context.";
 			break;
 		default:
 			failure.message = psprintf("server \"%s\" refused the request", server);

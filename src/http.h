@@ -43,6 +43,7 @@ typedef enum RstarHttpResult
 {
 	RSTAR_HTTP_REPLY,			/* a whole reply with a status */
 	RSTAR_HTTP_TRANSPORT,		/* not connected, broken, empty, TLS refused */
+	RSTAR_HTTP_UNTRUSTED,		/* its certificate cannot be verified */
 	RSTAR_HTTP_TIMEOUT,
 	RSTAR_HTTP_TOO_LARGE,		/* reply over the cap */
 	RSTAR_HTTP_SETUP			/* CA file, memory: no use in trying again */

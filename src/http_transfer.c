@@ -24,6 +24,9 @@
 /* A buffer that grew beyond this is not kept for the next exchange */
 #define KEEP_BUFFER (64 * 1024)
 
+/* A CA file that was replaced is read again after so long; curl's 24 h are long */
+#define CA_CACHE_S 60
+
 /* Reads from the socket; replies are short, and each transfer has one */
 #define RECEIVE_BUFFER (4 * 1024)
 
@@ -146,6 +149,9 @@ rstar_transfer_new(struct RstarHttpPool *pool, CURLSH *shared)
 	curl_easy_setopt(easy, CURLOPT_TCP_KEEPINTVL, 10L);
 	curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, (long) RECEIVE_BUFFER);
 	curl_easy_setopt(easy, CURLOPT_USERAGENT, "retrostar");
+#if LIBCURL_VERSION_NUM >= 0x075700
+	curl_easy_setopt(easy, CURLOPT_CA_CACHE_TIMEOUT, (long) CA_CACHE_S);
+#endif
 	return transfer;
 }
 
@@ -320,6 +326,9 @@ classify(const RstarTransfer *transfer, CURLcode code, int status)
 		case CURLE_OUT_OF_MEMORY:	/* also says: its header is too large */
 		case CURLE_UNSUPPORTED_PROTOCOL:	/* also says: that is not HTTP */
 			return sent_after > 0 ? RSTAR_HTTP_TRANSPORT : RSTAR_HTTP_SETUP;
+		case CURLE_PEER_FAILED_VERIFICATION:
+		case CURLE_SSL_ISSUER_ERROR:
+			return RSTAR_HTTP_UNTRUSTED;
 		case CURLE_SSL_CACERT_BADFILE:
 		case CURLE_URL_MALFORMAT:
 			return RSTAR_HTTP_SETUP;

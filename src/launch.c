@@ -15,7 +15,11 @@
  *
  * Commands that need a database without sessions (DROP DATABASE, RENAME, SET
  * TABLESPACE, use as a template) would wait five seconds for the worker and
- * fail: a utility hook asks it to leave first.
+ * fail: a utility hook asks it to leave first, and calls the next one when the
+ * command is over.
+ *
+ * A worker that leaves although there is work (SIGTERM, an error) registers
+ * its successor: nobody may be there who would, when all requests are detached.
  *
  * Copyright (c) 2026, the retrostar authors
  *
@@ -23,6 +27,7 @@
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
 #include "catalog/pg_database.h"
 #include "commands/dbcommands.h"
 #include "commands/defrem.h"
@@ -32,6 +37,7 @@
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "tcop/utility.h"
+#include "utils/syscache.h"
 #include "utils/timestamp.h"
 
 #include "compat.h"
@@ -50,16 +56,31 @@
 
 static ProcessUtility_hook_type prev_ProcessUtility = NULL;
 
+/*
+ * The database whose worker was sent away by the command that runs, and
+ * whether another one can come when that is over
+ */
+static Oid	emptied = InvalidOid;
+static bool comes_back = false;
+
 /* The worker that this session registered last */
 static BackgroundWorkerHandle *my_worker = NULL;
 
 static bool claim_registration(RstarDatabase *db);
 static void register_worker(void);
+static void describe_worker(BackgroundWorker *worker, Oid dboid);
+static void unregistered(Oid dboid, int starter);
 static void registration_failed(int code, Datum arg);
 static void utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 					ProcessUtilityContext context, ParamListInfo params,
 					QueryEnvironment *queryEnv, DestReceiver *dest, QueryCompletion *qc);
+static void next_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
+						 ProcessUtilityContext context, ParamListInfo params,
+						 QueryEnvironment *queryEnv, DestReceiver *dest, QueryCompletion *qc);
 static Oid	database_to_empty(Node *parsetree);
+static bool allows_connections(Oid dboid);
+static void call_back(void);
+static void purge(void);
 static DefElem *find_option(List *options, const char *name);
 static void ask_to_leave(Oid dboid);
 
@@ -149,17 +170,8 @@ register_worker(void)
 
 	if (launch_event == 0)
 		launch_event = rstar_wait_event("RetrostarLaunch");
-	memset(&worker, 0, sizeof(worker));
-	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
-	worker.bgw_start_time = BgWorkerStart_ConsistentState;
-	worker.bgw_restart_time = BGW_NEVER_RESTART;
-	worker.bgw_main_arg = ObjectIdGetDatum(MyDatabaseId);
+	describe_worker(&worker, MyDatabaseId);
 	worker.bgw_notify_pid = MyProcPid;
-	strlcpy(worker.bgw_library_name, "retrostar", BGW_MAXLEN);
-	strlcpy(worker.bgw_function_name, "rstar_worker_main", BGW_MAXLEN);
-	snprintf(worker.bgw_name, BGW_MAXLEN, "retrostar worker for database %u", MyDatabaseId);
-	strlcpy(worker.bgw_type, "retrostar worker", BGW_MAXLEN);
-
 	if (my_worker != NULL)
 		pfree(my_worker);
 	my_worker = NULL;
@@ -193,13 +205,48 @@ register_worker(void)
 }
 
 static void
+describe_worker(BackgroundWorker *worker, Oid dboid)
+{
+	memset(worker, 0, sizeof(BackgroundWorker));
+	worker->bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker->bgw_start_time = BgWorkerStart_ConsistentState;
+	worker->bgw_restart_time = BGW_NEVER_RESTART;
+	worker->bgw_main_arg = ObjectIdGetDatum(dboid);
+	strlcpy(worker->bgw_library_name, "retrostar", BGW_MAXLEN);
+	strlcpy(worker->bgw_function_name, "rstar_worker_main", BGW_MAXLEN);
+	snprintf(worker->bgw_name, BGW_MAXLEN, "retrostar worker for database %u", dboid);
+	strlcpy(worker->bgw_type, "retrostar worker", BGW_MAXLEN);
+}
+
+static void
 registration_failed(int code, Datum arg)
+{
+	unregistered(MyDatabaseId, MyProcPid);
+}
+
+/*
+ * A postmaster that shuts down starts none, and forgets that one was
+ * registered.
+ */
+void
+rstar_launch_successor(Oid dboid)
+{
+	BackgroundWorker worker;
+
+	describe_worker(&worker, dboid);
+	if (!RegisterDynamicBackgroundWorker(&worker, NULL))
+		unregistered(dboid, 0);
+}
+
+/* The worker that this process was to register does not come */
+static void
+unregistered(Oid dboid, int starter)
 {
 	RstarDatabase *db;
 
 	LWLockAcquire(rstar_shared->lock, LW_EXCLUSIVE);
-	db = rstar_shmem_database(MyDatabaseId, false);
-	if (db != NULL && db->worker == RSTAR_WORKER_STARTING && db->starter == MyProcPid)
+	db = rstar_shmem_database(dboid, false);
+	if (db != NULL && db->worker == RSTAR_WORKER_STARTING && db->starter == starter)
 		db->worker = RSTAR_WORKER_NONE;
 	LWLockRelease(rstar_shared->lock);
 }
@@ -254,9 +301,7 @@ rstar_launch_retire(void)
 
 	LWLockAcquire(rstar_shared->lock, LW_EXCLUSIVE);
 	db = rstar_shmem_database(MyDatabaseId, false);
-	retires = db == NULL ||
-		(db->nwaiting == 0 && db->nrunning == 0 && db->nunstored == 0 &&
-		 dlist_is_empty(&db->cancelled));
+	retires = db == NULL || !rstar_shmem_has_work(db);
 	if (retires && db != NULL)
 	{
 		db->worker = RSTAR_WORKER_NONE;
@@ -276,21 +321,40 @@ utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 		QueryEnvironment *queryEnv, DestReceiver *dest, QueryCompletion *qc)
 {
 	Oid			dboid = rstar_shared ? database_to_empty(pstmt->utilityStmt) : InvalidOid;
-	bool		drops = IsA(pstmt->utilityStmt, DropdbStmt);
 
-	if (OidIsValid(dboid))
-		ask_to_leave(dboid);
+	if (!OidIsValid(dboid))
+	{
+		next_utility(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
+		return;
+	}
+	emptied = dboid;
+	comes_back = allows_connections(dboid);
+	ask_to_leave(dboid);
+	PG_TRY();
+	{
+		next_utility(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
+	}
+	PG_CATCH();
+	{
+		call_back();
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	if (IsA(pstmt->utilityStmt, DropdbStmt))
+		purge();
+	else
+		call_back();
+}
+
+static void
+next_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
+			 ProcessUtilityContext context, ParamListInfo params,
+			 QueryEnvironment *queryEnv, DestReceiver *dest, QueryCompletion *qc)
+{
 	if (prev_ProcessUtility)
 		prev_ProcessUtility(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
 	else
 		standard_ProcessUtility(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
-	if (OidIsValid(dboid) && drops)
-	{
-		LWLockAcquire(rstar_shared->lock, LW_EXCLUSIVE);
-		rstar_shmem_purge(dboid);
-		LWLockRelease(rstar_shared->lock);
-		rstar_counters_purge(dboid);
-	}
 }
 
 /*
@@ -331,6 +395,49 @@ database_to_empty(Node *parsetree)
 	return InvalidOid;
 }
 
+static bool
+allows_connections(Oid dboid)
+{
+	HeapTuple	tuple = SearchSysCache1(DATABASEOID, ObjectIdGetDatum(dboid));
+	bool		allows = HeapTupleIsValid(tuple) &&
+		((Form_pg_database) GETSTRUCT(tuple))->datallowconn;
+
+	if (HeapTupleIsValid(tuple))
+		ReleaseSysCache(tuple);
+	return allows;
+}
+
+/* The command is over: if the worker left work, the next one takes it up */
+static void
+call_back(void)
+{
+	RstarDatabase *db;
+	bool		mine;
+
+	if (!comes_back)
+		return;
+
+	LWLockAcquire(rstar_shared->lock, LW_EXCLUSIVE);
+	db = rstar_shmem_database(emptied, false);
+	mine = db != NULL && db->worker == RSTAR_WORKER_NONE && rstar_shmem_has_work(db) &&
+		claim_registration(db);
+	if (mine)
+		db->starter = 0;
+	LWLockRelease(rstar_shared->lock);
+	if (mine)
+		rstar_launch_successor(emptied);
+}
+
+/* It was dropped */
+static void
+purge(void)
+{
+	LWLockAcquire(rstar_shared->lock, LW_EXCLUSIVE);
+	rstar_shmem_purge(emptied);
+	LWLockRelease(rstar_shared->lock);
+	rstar_counters_purge(emptied);
+}
+
 static DefElem *
 find_option(List *options, const char *name)
 {
@@ -347,9 +454,9 @@ find_option(List *options, const char *name)
 }
 
 /*
- * Returns when the worker is gone, or never came.  Requests that nobody waits
- * for stay queued; a session that waits starts a new worker, but then the
- * command fails anyhow, for that session's sake.
+ * Returns when the worker is gone, or never came.  What it has to do stays
+ * queued; a session that waits starts a new worker, but then the command fails
+ * anyhow, for that session's sake.
  */
 static void
 ask_to_leave(Oid dboid)

@@ -34,6 +34,13 @@ extern bool rstar_launch_started(Oid dboid);
 /* In the worker: it is connected to its database */
 extern void rstar_launch_connected(void);
 
+/*
+ * Registers a worker for a database whose entry says already that one is
+ * coming.  If there is no slot for it, who waits or comes will try again.
+ * Does not wait, and raises no error; for exit callbacks, too.
+ */
+extern void rstar_launch_successor(Oid dboid);
+
 /* In the worker: is it asked to leave? */
 extern bool rstar_launch_leaving(void);
 

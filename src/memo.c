@@ -184,6 +184,7 @@ rstar_memo_set(RstarStatement *statement, RstarMemoEntry *entry, const RstarResu
 	{
 		entry->state = RSTAR_MEMO_VALUE;
 		entry->tally = result->tally;
+		entry->shortened = result->shortened;
 		return;
 	}
 	entry->failure = MemoryContextAlloc(statement->context, sizeof(RstarResult));

@@ -45,7 +45,8 @@ typedef struct RstarMemoEntry
 	bool		lives;			/* false: it has been removed */
 	bool		listed;			/* in statement->values: it may go */
 	bool		explained;		/* the replies are to be kept */
-	bool		warned;			/* its failure has been counted */
+	bool		warned;			/* its failure has been counted, or that ... */
+	bool		shortened;		/* ... the model saw a part of the document */
 	int			aheads;			/* calls read ahead and not yet evaluated */
 	int			held;			/* by sets of documents */
 	RstarTally	tally;			/* VALUE */

@@ -38,6 +38,10 @@ rstar_outcome_judge(const RstarHttpReply *reply, bool want_text, RstarReply *par
 			verdict->outcome.kind = RSTAR_OUTCOME_TRANSPORT;
 			verdict->status = RSTAR_STATUS_UNREACHABLE;
 			return;
+		case RSTAR_HTTP_UNTRUSTED:
+			verdict->outcome.kind = RSTAR_OUTCOME_UNTRUSTED;
+			verdict->status = RSTAR_STATUS_UNTRUSTED;
+			return;
 		case RSTAR_HTTP_TIMEOUT:
 			verdict->outcome.kind = RSTAR_OUTCOME_TIMEOUT;
 			verdict->status = RSTAR_STATUS_TIMEOUT;
@@ -96,6 +100,7 @@ ending(const RstarOutcome *outcome)
 		case RSTAR_OUTCOME_ANSWER:
 			return RSTAR_ENDING_ANSWERED;
 		case RSTAR_OUTCOME_TRANSPORT:
+		case RSTAR_OUTCOME_UNTRUSTED:
 			return RSTAR_ENDING_UNREACHABLE;
 		case RSTAR_OUTCOME_TIMEOUT:
 			return RSTAR_ENDING_TIMED_OUT;

@@ -63,13 +63,17 @@ rstar_probe_turn(RstarTarget *target, int64 now)
 	return wake;
 }
 
-/* Any status but 5xx is a sign of life: not every server has /health */
+/*
+ * Any status but 5xx is a sign of life: not every server has /health.  So is a
+ * certificate that is not trusted; the next sample will say so.
+ */
 void
 rstar_probe_done(const RstarHttpReply *reply)
 {
 	Probe	   *exchange = reply->owner;
 	RstarTarget *target = rstar_target_find(exchange->serverid);
-	bool		healthy = reply->result == RSTAR_HTTP_REPLY && reply->status < 500;
+	bool		healthy = reply->result == RSTAR_HTTP_UNTRUSTED ||
+		(reply->result == RSTAR_HTTP_REPLY && reply->status < 500);
 
 	if (target != NULL && target->config != NULL)
 	{
@@ -80,6 +84,7 @@ rstar_probe_done(const RstarHttpReply *reply)
 			rstar_route_probed(target->route, i, healthy, rstar_send_clock());
 			rstar_target_publish(target, i);
 		}
+		rstar_target_log_changes(target, reply->status, reply->error);
 		target->wake = 0;
 	}
 	rstar_target_leave_channel(exchange->channel);

@@ -21,7 +21,8 @@
 typedef enum RstarExchange
 {
 	RSTAR_EXCHANGE_SAMPLE,
-	RSTAR_EXCHANGE_PROBE
+	RSTAR_EXCHANGE_PROBE,
+	RSTAR_EXCHANGE_ABORT
 } RstarExchange;
 
 /*

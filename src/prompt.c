@@ -91,7 +91,7 @@ static const Piece template[] = {
 typedef void (*Appender) (StringInfo buf, RstarText source, bool trusted);
 
 static void render(StringInfo buf, const RstarTask *task, RstarText query,
-				   RstarText doc, Appender append);
+				   RstarText doc, Appender append, RstarSpan *doc_place);
 static RstarText from_cstring(const char *string);
 static int64 inserted_len(const RstarText *slots);
 static void append_plain(StringInfo buf, RstarText source, bool trusted);
@@ -132,23 +132,26 @@ rstar_prompt_utf8(const char *data, int len)
 void
 rstar_prompt_append(StringInfo buf, const RstarTask *task, RstarText query, RstarText doc)
 {
-	render(buf, task, query, doc, append_plain);
+	RstarSpan	ignored;
+
+	render(buf, task, query, doc, append_plain, &ignored);
 }
 
 void
 rstar_prompt_append_body(StringInfo buf, const RstarServer *server,
-						 const RstarTask *task, RstarText query, RstarText doc)
+						 const RstarTask *task, RstarText query, RstarText doc,
+						 RstarSpan *doc_place)
 {
 	appendStringInfoChar(buf, '{');
 	appendStringInfoString(buf, server->params);
 	appendStringInfoString(buf, ",\"messages\":[{\"role\":\"user\",\"content\":\"");
-	render(buf, task, query, doc, append_json);
+	render(buf, task, query, doc, append_json, doc_place);
 	appendStringInfoString(buf, "\"}]");
 }
 
 static void
 render(StringInfo buf, const RstarTask *task, RstarText query, RstarText doc,
-	   Appender append)
+	   Appender append, RstarSpan *doc_place)
 {
 	RstarText	slots[SLOT_NONE];
 	int64		len;
@@ -167,8 +170,12 @@ render(StringInfo buf, const RstarTask *task, RstarText query, RstarText doc,
 		Slot		slot = template[i].slot;
 
 		append(buf, template[i].literal, true);
+		if (slot == SLOT_DOC)
+			doc_place->at = buf->len;
 		if (slot != SLOT_NONE)
 			append(buf, slots[slot], slot != SLOT_QUERY && slot != SLOT_DOC);
+		if (slot == SLOT_DOC)
+			doc_place->len = buf->len - doc_place->at;
 	}
 }
 

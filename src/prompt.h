@@ -41,12 +41,19 @@ extern RstarText rstar_prompt_utf8(const char *data, int len);
 extern void rstar_prompt_append(StringInfo buf, const RstarTask *task,
 								RstarText query, RstarText doc);
 
+/* Where in a request body the document stands, as a piece of a JSON string */
+typedef struct RstarSpan
+{
+	int			at;
+	int			len;
+} RstarSpan;
+
 /*
  * Appends the request body of a pair, all but its end: the worker adds the
  * members that differ between samples and the closing brace.
  */
 extern void rstar_prompt_append_body(StringInfo buf, const RstarServer *server,
-									 const RstarTask *task,
-									 RstarText query, RstarText doc);
+									 const RstarTask *task, RstarText query,
+									 RstarText doc, RstarSpan *doc_place);
 
 #endif							/* RSTAR_PROMPT_H */

@@ -170,6 +170,7 @@ look_up(RstarSpec *spec, uint32 cookie, RstarWaiter **waiter, RstarResult *resul
 			request->unscored <= result->tally.scored + result->tally.unscored)
 			continue;
 		read_result(request, result);
+		result->shortened = false;
 		if (result->tally.scored + (spec->zero ? result->tally.unscored : 0) >= spec->samples)
 			found = RSTAR_SUBMITTED_DONE;
 	}
@@ -239,6 +240,8 @@ add_request(RstarSpec *spec, uint32 cookie, dsa_pointer body, RstarWaiter **wait
 	request->maker = me;
 	request->body = body;
 	request->body_len = spec->body_len;
+	request->doc_at = spec->doc_at;
+	request->doc_len = request->doc_kept = spec->doc_len;
 	dlist_init(&request->waiters);
 	me->nrequests++;
 	db->nrequests++;
@@ -313,6 +316,7 @@ read_result(const RstarRequest *request, RstarResult *result)
 	for (int i = 0; i < request->scored && result->tally.nscores < RSTAR_MAX_SAMPLES; i++)
 		result->tally.scores[result->tally.nscores++] = request->scores[i];
 	result->new_samples = request->scored + request->unscored;
+	result->shortened = request->doc_kept < request->doc_len;
 	result->prompt_tokens = request->prompt_tokens;
 	result->completion_tokens = request->completion_tokens;
 	result->elapsed_us = request->elapsed_us;

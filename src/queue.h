@@ -48,6 +48,7 @@ typedef enum RstarStatus
 	RSTAR_STATUS_TRUNCATED,		/* the same, and max_tokens was the reason */
 	RSTAR_STATUS_UNAVAILABLE,	/* no endpoint answered for unavailable_timeout */
 	RSTAR_STATUS_UNREACHABLE,	/* connection failed or broke, time after time */
+	RSTAR_STATUS_UNTRUSTED,		/* certificate that cannot be verified */
 	RSTAR_STATUS_TIMEOUT,		/* no whole reply in time */
 	RSTAR_STATUS_REFUSED,		/* HTTP status 3xx or 4xx */
 	RSTAR_STATUS_UNAUTHORIZED,	/* 401, 403 */
@@ -97,6 +98,8 @@ typedef struct RstarSpec
 	const char *model;			/* UTF-8, for the cache table */
 	const char *body;			/* request body but for its end; may be NULL */
 	int			body_len;
+	int			doc_at;			/* the document's place in it */
+	int			doc_len;
 } RstarSpec;
 
 /* What came of it */
@@ -106,6 +109,8 @@ typedef struct RstarResult
 	int			http_status;	/* 0 when there was none */
 	RstarTally	tally;			/* samples behind the score, known ones too */
 	int			new_samples;	/* replies received for this request */
+	bool		shortened;		/* the model did not see all of the document;
+								 * not told of what was known already */
 	int64		prompt_tokens;
 	int64		completion_tokens;
 	int64		elapsed_us;		/* CHECK: how long the reply took */

@@ -42,6 +42,7 @@ typedef struct SetDoc
 	Datum		text;
 	bool		isnull;
 	bool		failed;			/* for good: it is not asked again */
+	bool		shortened;		/* the model did not see all of it */
 	int			first;			/* the first document of the same key, or itself */
 	RstarKey	key;
 	RstarMemoEntry *entry;		/* asked for, not yet taken */
@@ -446,7 +447,12 @@ take(RstarSet *set, SetDoc *doc)
 	rstar_memo_wait(set->statement, entry, set->deadline);
 	doc->entry = NULL;
 	if (entry->state == RSTAR_MEMO_VALUE)
+	{
 		doc->tally = entry->tally;
+		if (entry->shortened && !doc->shortened)
+			rstar_statement_shortened(set->statement);
+		doc->shortened = doc->shortened || entry->shortened;
+	}
 	else
 	{
 		doc->failed = true;

@@ -3,27 +3,9 @@
  * route.c
  *		Which endpoint gets the next sample, and what an outcome means.
  *
- * Called by: send.c, target.c, test/unit.  Calls endpoint.c, which keeps what
- * is known of each endpoint (its header explains breaker, limit and pauses).
- *
- * What an outcome does to the sample, and to the endpoint:
- *
- *	outcome						sample					endpoint
- *	answer						done					closes, limit and cap grow
- *	quota						fails					-
- *	401, 403, unknown model		at once elsewhere, or	marked for that mapping
- *								fails where all are
- *	408, 429, 503				waits, no attempt used	pauses, limit and cap shrink
- *	other 5xx					attempt used			counts for the breaker
- *	time-out					attempt used			breaker, limit shrinks
- *	transport					at once elsewhere, or	counts for the breaker
- *								waits; see transport()
- *	2xx that makes no sense		attempt used			-
- *	any other status			fails					-
- *	cancelled					fails					-
- *
- * "Attempt used": a retry after a short random time, elsewhere where that is
- * possible, until "retries" of them have been used up and one more fails.
+ * Called by: send.c, target.c, probe.c, test/unit.  Calls endpoint.c, which
+ * keeps what is known of each endpoint (its header explains breaker, limit and
+ * pauses), and verdict.c, which says what an outcome means.
  *
  * Misconfigured: an endpoint that is marked for a mapping gets none of its
  * samples but one after 2 s, 4 s, ... 60 s, so that a rolling change of models
@@ -40,17 +22,13 @@
 #include <string.h>
 
 #include "route.h"
-#include "endpoint.h"
-
-/* How long a sample waits after a refusal, and after a failure */
-#define PUSHBACK_SHORTEST (250 * RSTAR_MILLISECOND)
-#define PUSHBACK_LONGEST (10 * RSTAR_SECOND)
-#define RETRY_AFTER_LONGEST 60
-#define RETRY_SHORTEST (50 * RSTAR_MILLISECOND)
-#define RETRY_LONGEST (2 * RSTAR_SECOND)
+#include "verdict.h"
 
 /* Without any event for longer than the longest wait, nobody wants us */
 #define IDLE (15 * RSTAR_SECOND)
+
+/* An endpoint that is marked and cleared over and over: told so often */
+#define MARK_TOLD (60 * RSTAR_SECOND)
 
 /* Grades of endpoints for a sample; the lowest is best */
 #define GRADE_SUSPECT 1			/* its last requests failed, just now */
@@ -58,34 +36,15 @@
 #define GRADE_THIRD 4			/* this sample failed at two others */
 #define GRADE_UNUSABLE INT_MAX
 
-struct RstarRoute
-{
-	RstarRouteConfig config;
-	RstarEndpoint *endpoints;
-	int			n;
-	int			in_flight;
-	int64_t		waiting_since;	/* sent, and nothing served since; -1: no */
-	int64_t		last_event;		/* of sent, finished, end of a Retry-After */
-	uint64_t	random;
-};
-
 static int	choose_marked(const RstarRoute *route, uint32_t mapping, bool all, int64_t now);
 static int	choose_best(const RstarRoute *route, const RstarAttempt *attempt, int64_t now);
 static int	grade(const RstarRoute *route, const RstarAttempt *attempt, int i, int64_t now);
 static bool tried_two(const RstarAttempt *attempt);
 static uint64_t weight(const RstarEndpoint *endpoint, const RstarAttempt *attempt);
-static bool all_marked(const RstarRoute *route, uint32_t mapping);
-static bool is_other(const RstarRoute *route, const RstarAttempt *attempt, int64_t now);
 static bool is_idle(const RstarRoute *route, int64_t now);
-static RstarVerdict judge_status(RstarRoute *route, RstarAttempt *attempt,
-								 RstarEndpoint *endpoint, const RstarOutcome *outcome,
-								 int64_t now);
-static RstarVerdict misconfigured(RstarRoute *route, RstarAttempt *attempt, RstarEndpoint *endpoint, int64_t now);
-static RstarVerdict pushback(RstarRoute *route, RstarAttempt *attempt,
-							 RstarEndpoint *endpoint, int retry_after, int64_t now);
-static RstarVerdict transport(RstarRoute *route, RstarAttempt *attempt,
-							  RstarEndpoint *endpoint, int64_t now);
-static RstarVerdict use_attempt(RstarRoute *route, RstarAttempt *attempt, int64_t now);
+static void note_circuit(RstarRoute *route, int i, RstarCircuit before);
+static void note_mark(RstarRoute *route, int i, uint32_t mapping, RstarMark before, int64_t now);
+static void add_change(RstarRoute *route, RstarChangeKind kind, int endpoint, uint32_t mapping);
 static uint64_t mix(uint64_t x);
 
 RstarRoute *
@@ -166,6 +125,7 @@ rstar_route_update(RstarRoute *route, const char *const *urls, int n,
 	free(route->endpoints);
 	route->endpoints = endpoints;
 	route->n = n;
+	route->nchanges = 0;
 	route->config = *config;
 	/* the new configuration has its own time to prove itself */
 	if (route->waiting_since >= 0)
@@ -180,7 +140,7 @@ rstar_route_update(RstarRoute *route, const char *const *urls, int n,
 int
 rstar_route_capacity(const RstarRoute *route, uint32_t mapping, int64_t now)
 {
-	bool		all = all_marked(route, mapping);
+	bool		all = rstar_verdict_all_marked(route, mapping);
 	int			capacity = 0;
 
 	for (int i = 0; i < route->n; i++)
@@ -197,7 +157,7 @@ rstar_route_capacity(const RstarRoute *route, uint32_t mapping, int64_t now)
 int
 rstar_route_choose(RstarRoute *route, const RstarAttempt *attempt, int64_t now, int64_t *wake)
 {
-	bool		all = all_marked(route, attempt->mapping);
+	bool		all = rstar_verdict_all_marked(route, attempt->mapping);
 	int			chosen;
 
 	*wake = INT64_MAX;
@@ -345,20 +305,8 @@ weight(const RstarEndpoint *endpoint, const RstarAttempt *attempt)
 	return mix(attempt->affinity ^ mix(endpoint->hash));
 }
 
-static bool
-all_marked(const RstarRoute *route, uint32_t mapping)
-{
-	for (int i = 0; i < route->n; i++)
-	{
-		if (rstar_endpoint_find_mark(&route->endpoints[i], mapping) == NULL)
-			return false;
-	}
-	return true;
-}
-
-/* Whether a sample that just failed would go to another, good endpoint now */
-static bool
-is_other(const RstarRoute *route, const RstarAttempt *attempt, int64_t now)
+bool
+rstar_route_is_other(const RstarRoute *route, const RstarAttempt *attempt, int64_t now)
 {
 	for (int i = 0; i < route->n; i++)
 	{
@@ -393,19 +341,30 @@ rstar_route_finished(RstarRoute *route, RstarAttempt *attempt,
 					 const RstarOutcome *outcome, int64_t now)
 {
 	RstarEndpoint *endpoint = NULL; /* stays NULL when it has gone meanwhile */
+	int			at = attempt->endpoint;
+	RstarCircuit circuit = RSTAR_CIRCUIT_CLOSED;
+	RstarMark	mark = {0};
+	RstarVerdict verdict;
 	bool		served = outcome->kind == RSTAR_OUTCOME_ANSWER ||
 		(outcome->kind == RSTAR_OUTCOME_STATUS && outcome->status < 500 &&
 		 outcome->status != 408 && outcome->status != 429);
 
-	if (attempt->endpoint >= 0)
+	if (at >= 0)
 	{
-		endpoint = &route->endpoints[attempt->endpoint];
+		const RstarMark *marked;
+
+		endpoint = &route->endpoints[at];
+		circuit = endpoint->circuit;
+		marked = rstar_endpoint_find_mark(endpoint, attempt->mapping);
+		if (marked != NULL)
+			mark = *marked;
 		endpoint->in_flight--;
 		route->in_flight--;
 		if (outcome->kind != RSTAR_OUTCOME_ANSWER && outcome->kind != RSTAR_OUTCOME_CANCELLED)
 		{
 			endpoint->failed++;
-			attempt->last_endpoint = attempt->endpoint;
+			if (!outcome->again)
+				attempt->last_endpoint = at;
 		}
 		if (served)
 			endpoint->served_at = now;
@@ -416,145 +375,63 @@ rstar_route_finished(RstarRoute *route, RstarAttempt *attempt,
 	if (route->last_event < now)
 		route->last_event = now;
 
-	switch (outcome->kind)
-	{
-		case RSTAR_OUTCOME_ANSWER:
-			if (endpoint != NULL)
-				rstar_endpoint_answered(endpoint, attempt, &route->config, now);
-			/* a sample that is asked again, for want of a score, starts afresh */
-			attempt->failures = attempt->transports = 0;
-			attempt->pushbacks = attempt->refusals = 0;
-			attempt->failed_at = 0;
-			attempt->tried = 0;
-			attempt->last_endpoint = -1;
-			return RSTAR_VERDICT_DONE;
-		case RSTAR_OUTCOME_BAD_REPLY:
-			return use_attempt(route, attempt, now);
-		case RSTAR_OUTCOME_STATUS:
-			return judge_status(route, attempt, endpoint, outcome, now);
-		case RSTAR_OUTCOME_TRANSPORT:
-			return transport(route, attempt, endpoint, now);
-		case RSTAR_OUTCOME_TIMEOUT:
-			if (endpoint != NULL)
-			{
-				rstar_endpoint_timed_out(endpoint, &route->config, now);
-				rstar_endpoint_failed(endpoint, attempt, now);
-			}
-			return use_attempt(route, attempt, now);
-		case RSTAR_OUTCOME_CANCELLED:
-			break;
-	}
-	return RSTAR_VERDICT_FAIL;
-}
-
-static RstarVerdict
-judge_status(RstarRoute *route, RstarAttempt *attempt, RstarEndpoint *endpoint,
-			 const RstarOutcome *outcome, int64_t now)
-{
-	int			status = outcome->status;
-
-	if (outcome->quota)
-		return RSTAR_VERDICT_FAIL;
-	if (status == 401 || status == 403 || outcome->unknown_model)
-		return misconfigured(route, attempt, endpoint, now);
-	if (status == 408 || status == 429 || status == 503)
-		return pushback(route, attempt, endpoint, outcome->retry_after, now);
-	if (status >= 500)
-	{
-		if (endpoint != NULL)
-			rstar_endpoint_failed(endpoint, attempt, now);
-		return use_attempt(route, attempt, now);
-	}
-	if (status >= 200 && status <= 299)
-		return use_attempt(route, attempt, now);
-	return RSTAR_VERDICT_FAIL;
-}
-
-/*
- * One refusal by each endpoint is enough, also where marks come and go (a
- * filter in front of the servers dislikes this document, and no other).
- * Without memory for the mark the sample fails, as if all were marked.
- */
-static RstarVerdict
-misconfigured(RstarRoute *route, RstarAttempt *attempt, RstarEndpoint *endpoint, int64_t now)
-{
-	if (endpoint != NULL && !rstar_endpoint_mark(endpoint, attempt->mapping, now))
-		return RSTAR_VERDICT_FAIL;
-	if (all_marked(route, attempt->mapping) || ++attempt->refusals >= route->n)
-		return RSTAR_VERDICT_FAIL;
-	attempt->pushbacks = 0;
-	attempt->not_before = now;
-	return RSTAR_VERDICT_RETRY;
-}
-
-/*
- * Retry-After speaks for the endpoint that sent it: the sample waits as long
- * only where there is no other.
- */
-static RstarVerdict
-pushback(RstarRoute *route, RstarAttempt *attempt, RstarEndpoint *endpoint,
-		 int retry_after, int64_t now)
-{
-	int64_t		wait = rstar_endpoint_jitter(&route->random, PUSHBACK_SHORTEST,
-											 PUSHBACK_LONGEST, ++attempt->pushbacks);
-
-	if (retry_after > RETRY_AFTER_LONGEST)
-		retry_after = RETRY_AFTER_LONGEST;
+	verdict = rstar_verdict_find(route, attempt, endpoint, outcome, now);
 	if (endpoint != NULL)
 	{
-		rstar_endpoint_pushed_back(endpoint, retry_after, &route->config,
-								   &route->random, now);
-		if (route->last_event < endpoint->hold_until)
-			route->last_event = endpoint->hold_until;
+		note_circuit(route, at, circuit);
+		note_mark(route, at, attempt->mapping, mark, now);
 	}
-	if (retry_after > 0 && !is_other(route, attempt, now))
-		wait = retry_after * RSTAR_SECOND;
-	attempt->not_before = now + wait;
-	return RSTAR_VERDICT_RETRY;
+	return verdict;
 }
 
-/*
- * Is it the endpoint that is down, or does the request break the connection?
- * It is the request's fault, and an attempt is used up, when the endpoint has
- * served somebody since this sample's last transport error (or ever, for the
- * first).  So a sample outlives any outage, which is for
- * rstar_route_unavailable() to end, but not its own poison.
- */
-static RstarVerdict
-transport(RstarRoute *route, RstarAttempt *attempt, RstarEndpoint *endpoint, int64_t now)
+static void
+note_circuit(RstarRoute *route, int i, RstarCircuit before)
 {
-	/* one more try even with "retries" 0: a kept-alive connection may be stale */
-	int			retries = route->config.retries > 0 ? route->config.retries : 1;
+	bool		was_closed = before == RSTAR_CIRCUIT_CLOSED;
+	bool		is_closed = route->endpoints[i].circuit == RSTAR_CIRCUIT_CLOSED;
 
-	if (endpoint != NULL)
-	{
-		if (endpoint->served_at >= attempt->failed_at)
-			attempt->failures++;
-		rstar_endpoint_failed(endpoint, attempt, now);
-		attempt->tried |= UINT64_C(1) << attempt->last_endpoint;
-	}
-	attempt->failed_at = now;
-	attempt->transports++;
-	attempt->pushbacks = 0;
-	if (attempt->failures > retries)
-		return RSTAR_VERDICT_FAIL;
-	attempt->not_before = is_other(route, attempt, now) ? now :
-		now + rstar_endpoint_jitter(&route->random, RETRY_SHORTEST,
-									RETRY_LONGEST, attempt->transports);
-	return RSTAR_VERDICT_RETRY;
+	if (was_closed != is_closed)
+		add_change(route, is_closed ? RSTAR_CHANGE_CLOSED : RSTAR_CHANGE_OPENED, i, 0);
 }
 
-static RstarVerdict
-use_attempt(RstarRoute *route, RstarAttempt *attempt, int64_t now)
+/* "before" was all zero when there was none.  What was not told does not end. */
+static void
+note_mark(RstarRoute *route, int i, uint32_t mapping, RstarMark before, int64_t now)
 {
-	attempt->pushbacks = 0;
-	if (attempt->last_endpoint >= 0)
-		attempt->tried |= UINT64_C(1) << attempt->last_endpoint;
-	if (++attempt->failures > route->config.retries)
-		return RSTAR_VERDICT_FAIL;
-	attempt->not_before = now + rstar_endpoint_jitter(&route->random, RETRY_SHORTEST,
-													  RETRY_LONGEST, attempt->failures);
-	return RSTAR_VERDICT_RETRY;
+	RstarEndpoint *endpoint = &route->endpoints[i];
+	RstarMark  *mark = rstar_endpoint_find_mark(endpoint, mapping);
+
+	if (mark == NULL && before.told)
+		add_change(route, RSTAR_CHANGE_CLEARED, i, mapping);
+	if (mark == NULL || mark->told || now - endpoint->told_at < MARK_TOLD)
+		return;
+	mark->told = true;
+	endpoint->told_at = now;
+	add_change(route, RSTAR_CHANGE_MARKED, i, mapping);
+}
+
+static void
+add_change(RstarRoute *route, RstarChangeKind kind, int endpoint, uint32_t mapping)
+{
+	RstarChange *change = &route->changes[route->nchanges];
+
+	if (route->nchanges == RSTAR_ROUTE_MAX_CHANGES)
+		return;
+	route->nchanges++;
+	change->kind = kind;
+	change->endpoint = endpoint;
+	change->mapping = mapping;
+}
+
+bool
+rstar_route_next_change(RstarRoute *route, RstarChange *change)
+{
+	if (route->nchanges == 0)
+		return false;
+	*change = route->changes[0];
+	route->nchanges--;
+	memmove(route->changes, route->changes + 1, (size_t) route->nchanges * sizeof(RstarChange));
+	return true;
 }
 
 int
@@ -598,6 +475,7 @@ rstar_route_probed(RstarRoute *route, int endpoint, bool healthy, int64_t now)
 	if (healthy && probed->trips == 1 && route->waiting_since >= 0)
 		route->waiting_since = now;
 	rstar_endpoint_probed(probed, healthy, now);
+	note_circuit(route, endpoint, RSTAR_CIRCUIT_HALF_OPEN);
 }
 
 /*

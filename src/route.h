@@ -34,6 +34,7 @@ typedef enum RstarOutcomeKind
 	RSTAR_OUTCOME_BAD_REPLY,	/* 200 with junk, abort, or an in-band error */
 	RSTAR_OUTCOME_STATUS,		/* any other HTTP status */
 	RSTAR_OUTCOME_TRANSPORT,	/* not connected, reset, empty reply, TLS */
+	RSTAR_OUTCOME_UNTRUSTED,	/* its certificate cannot be verified */
 	RSTAR_OUTCOME_TIMEOUT,		/* sent, no whole reply in time */
 	RSTAR_OUTCOME_CANCELLED		/* we closed it; says nothing of the endpoint */
 } RstarOutcomeKind;
@@ -45,6 +46,8 @@ typedef struct RstarOutcome
 	int			retry_after;	/* seconds, -1 when not sent */
 	bool		unknown_model;	/* 404/400 whose body says so */
 	bool		quota;			/* 429 that will not go away */
+	bool		again;			/* STATUS: for this sample only, which goes
+								 * again at once, with another text */
 } RstarOutcome;
 
 /*
@@ -132,6 +135,29 @@ extern void rstar_route_probed(RstarRoute *route, int endpoint, bool healthy, in
  * microseconds although something was tried or waits to be.
  */
 extern bool rstar_route_unavailable(const RstarRoute *route, int64_t now, int64_t timeout);
+
+/* What became of an endpoint, for the log */
+typedef enum RstarChangeKind
+{
+	RSTAR_CHANGE_OPENED,		/* out of use after failures */
+	RSTAR_CHANGE_CLOSED,		/* and in use again */
+	RSTAR_CHANGE_MARKED,		/* misconfigured, for one mapping */
+	RSTAR_CHANGE_CLEARED		/* and not any more */
+} RstarChangeKind;
+
+typedef struct RstarChange
+{
+	RstarChangeKind kind;
+	int			endpoint;		/* as it was numbered then */
+	uint32_t	mapping;		/* MARKED, CLEARED */
+} RstarChange;
+
+/*
+ * Takes the oldest change that was not taken; false when there is none.  To be
+ * asked after finished and probed.  An endpoint that is marked and cleared
+ * over and over is named once a minute.
+ */
+extern bool rstar_route_next_change(RstarRoute *route, RstarChange *change);
 
 /* State of one endpoint, for views and messages */
 typedef struct RstarEndpointState

@@ -41,6 +41,7 @@ typedef struct Ask
 	int			known;			/* samples that are there already */
 	bool		ahead;			/* the call itself comes later */
 	StringInfoData body;		/* built when needed; data NULL before */
+	RstarSpan	doc_place;		/* of the document in it */
 } Ask;
 
 static double planning_score(const NullableDatum *args, bool *isnull);
@@ -431,10 +432,12 @@ ask_once(Ask *ask, uint32 cookie, RstarWaiter **waiter, RstarResult *result)
 		{
 			initStringInfo(&ask->body);
 			rstar_prompt_append_body(&ask->body, &ask->call->server, &ask->call->task,
-									 ask->query, ask->doc);
+									 ask->query, ask->doc, &ask->doc_place);
 		}
 		ask->spec.body = ask->body.data;
 		ask->spec.body_len = ask->body.len;
+		ask->spec.doc_at = ask->doc_place.at;
+		ask->spec.doc_len = ask->doc_place.len;
 		submitted = rstar_queue_submit(&ask->spec, cookie, waiter, result);
 	} while (submitted == RSTAR_SUBMITTED_AGAIN);
 
@@ -503,6 +506,9 @@ outcome(RstarStatement *statement, RstarMemoEntry *entry, const char *server, bo
 {
 	if (entry->state == RSTAR_MEMO_VALUE)
 	{
+		if (entry->shortened && !entry->warned)
+			rstar_statement_shortened(statement);
+		entry->warned = true;
 		*isnull = false;
 		return rstar_memo_score(entry);
 	}

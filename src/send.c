@@ -3,9 +3,9 @@
  * send.c
  *		Samples in work: sent, retried, answered, failed, closed.
  *
- * Called by: worker.c.  Calls: target.c, route.c, http.c, outcome.c, probe.c,
- * reply_details.c, counters.c (each attempt) and, for what came of a sample,
- * dispatch.c.
+ * Called by: worker.c.  Calls: sample.c, target.c, route.c, http.c, outcome.c,
+ * probe.c, abort.c, shorten.c, reply_details.c, counters.c (each attempt) and,
+ * for what came of a sample, dispatch.c.
  *
  * A sample that was claimed is either flying (it has a transfer) or delayed
  * (it waits for an endpoint, or for the time of its next attempt).  route.c
@@ -17,17 +17,16 @@
  */
 #include "postgres.h"
 
-#include "common/hashfn.h"
-#include "miscadmin.h"
 #include "portability/instr_time.h"
-#include "utils/memutils.h"
 
+#include "abort.h"
 #include "counters.h"
-#include "guc.h"
 #include "outcome.h"
 #include "probe.h"
 #include "reply_details.h"
+#include "sample.h"
 #include "send.h"
+#include "shorten.h"
 #include "target.h"
 
 /* Of a server that was not loaded yet, so many samples are claimed at first */
@@ -39,33 +38,8 @@
 /* While samples wait, a silent server is looked for this often, in us */
 #define SILENCE_CHECK INT64CONST(250000)
 
-/* Members that a sample adds to its body: seed, rid */
-#define MAX_BODY_END 256
-
-typedef struct Sample
-{
-	RstarExchange kind;			/* first, see rstar_send_done() */
-	dlist_node	link;			/* in target's delayed or flying */
-	dlist_node	of_request;		/* in by_slot[claim.slot] */
-	RstarClaim	claim;
-	RstarTarget *target;
-	RstarChannel *channel;		/* while flying */
-	RstarTransfer *transfer;	/* while flying */
-	RstarAttempt attempt;
-	RstarEndpointStats *stats;	/* of the endpoint, while flying; or NULL */
-	Size		body_bytes;		/* while flying */
-	int			attempts;		/* sent so often under its present number */
-	int			unscored;		/* replies without a score so far */
-} Sample;
-
-static MemoryContext sample_context = NULL;
-static dlist_head *by_slot = NULL;
 static int	max_exchanges = 0;
-static int	nsamples = 0;
-static int	nflying = 0;
-static Size body_bytes = 0;
 static int64 next_wake = PG_INT64_MAX;
-static uint32 attempts = 0;
 
 static void turn_target(RstarTarget *target, int64 now);
 static void reload(RstarTarget *target);
@@ -73,22 +47,17 @@ static void renumber(RstarTarget *target, const int *map);
 static void send_delayed(RstarTarget *target, int64 now);
 static void fail_delayed(RstarTarget *target, RstarStatus status, const char *detail);
 static void claims_sent(RstarTarget *target, int64 now);
-static Sample *new_sample(const RstarClaim *claim, RstarTarget *target);
-static void free_sample(Sample *sample);
-static void fly(Sample *sample, RstarTransfer *transfer, RstarChannel *channel, Size bytes);
-static void land(Sample *sample);
-static bool send_sample(Sample *sample, int64 now);
-static bool start(Sample *sample, int endpoint);
-static int	body_end(const Sample *sample, const char *request_id, char *buf);
-static uint32 seed(const RstarClaim *claim);
-static void send_check(Sample *sample);
-static void sample_done(Sample *sample, const RstarHttpReply *reply);
-static RstarVerdict finished(Sample *sample, const RstarOutcome *outcome,
+static bool send_sample(RstarSample *sample, int64 now);
+static bool start(RstarSample *sample, int endpoint);
+static void send_check(RstarSample *sample);
+static void sample_done(RstarSample *sample, const RstarHttpReply *reply);
+static bool shorten(RstarSample *sample, const RstarReply *parsed);
+static RstarVerdict finished(RstarSample *sample, const RstarOutcome *outcome,
 							 const RstarAttemptEnd *end);
-static void check_done(Sample *sample, const RstarHttpReply *reply);
-static void answered(Sample *sample, const RstarHttpReply *reply, const RstarReply *parsed,
+static void check_done(RstarSample *sample, const RstarHttpReply *reply);
+static void answered(RstarSample *sample, const RstarHttpReply *reply, const RstarReply *parsed,
 					 const char *endpoint);
-static void failed(Sample *sample, RstarStatus status, int http_status, const char *detail);
+static void failed(RstarSample *sample, RstarStatus status, int http_status, const char *detail);
 
 int64
 rstar_send_clock(void)
@@ -102,11 +71,7 @@ rstar_send_clock(void)
 void
 rstar_send_init(int max)
 {
-	sample_context = AllocSetContextCreate(TopMemoryContext, "retrostar samples",
-										   ALLOCSET_DEFAULT_SIZES);
-	by_slot = MemoryContextAlloc(sample_context, rstar_max_requests * sizeof(dlist_head));
-	for (int i = 0; i < rstar_max_requests; i++)
-		dlist_init(&by_slot[i]);
+	rstar_sample_init();
 	max_exchanges = max;
 	rstar_target_init();
 }
@@ -114,13 +79,13 @@ rstar_send_init(int max)
 int
 rstar_send_active(void)
 {
-	return nsamples;
+	return rstar_sample_count();
 }
 
 int
 rstar_send_flying(void)
 {
-	return nflying;
+	return rstar_sample_flying();
 }
 
 int64
@@ -132,7 +97,7 @@ rstar_send_wake(void)
 int
 rstar_send_room(void)
 {
-	return body_bytes > MAX_BODY_BYTES ? 0 : Max(max_exchanges - nsamples, 0);
+	return rstar_sample_bytes() > MAX_BODY_BYTES ? 0 : Max(max_exchanges - rstar_sample_count(), 0);
 }
 
 void
@@ -191,7 +156,7 @@ renumber(RstarTarget *target, const int *map)
 
 		dlist_foreach(iter, lists[i])
 		{
-			RstarAttempt *attempt = &dlist_container(Sample, link, iter.cur)->attempt;
+			RstarAttempt *attempt = &dlist_container(RstarSample, link, iter.cur)->attempt;
 
 			if (attempt->endpoint >= 0)
 				attempt->endpoint = map[attempt->endpoint];
@@ -214,7 +179,7 @@ send_delayed(RstarTarget *target, int64 now)
 	target->nready = 0;
 	dlist_foreach_modify(iter, &target->delayed)
 	{
-		Sample	   *sample = dlist_container(Sample, link, iter.cur);
+		RstarSample *sample = dlist_container(RstarSample, link, iter.cur);
 		bool		due = sample->attempt.not_before <= now;
 
 		if (!send_sample(sample, now) && due)
@@ -227,7 +192,7 @@ fail_delayed(RstarTarget *target, RstarStatus status, const char *detail)
 {
 	target->nready = 0;
 	while (!dlist_is_empty(&target->delayed))
-		failed(dlist_head_element(Sample, link, &target->delayed), status, 0, detail);
+		failed(dlist_head_element(RstarSample, link, &target->delayed), status, 0, detail);
 }
 
 /*
@@ -265,11 +230,11 @@ rstar_send_claims(const RstarClaim *claims, int n, int64 now)
 	for (int i = 0; i < n; i++)
 	{
 		RstarTarget *target = rstar_target_find(claims[i].serverid);
-		Sample	   *sample;
+		RstarSample *sample;
 
 		if (target == NULL)
 			target = rstar_target_load(claims[i].serverid, map, &changed);
-		sample = new_sample(&claims[i], target);
+		sample = rstar_sample_new(&claims[i], target);
 		if (target->config == NULL)
 			failed(sample, RSTAR_STATUS_SERVER_GONE, 0, NULL);
 		else if (sample->claim.kind == RSTAR_KIND_CHECK)
@@ -291,68 +256,9 @@ claims_sent(RstarTarget *target, int64 now)
 	target->admitted = 0;
 }
 
-static Sample *
-new_sample(const RstarClaim *claim, RstarTarget *target)
-{
-	Sample	   *sample = MemoryContextAllocZero(sample_context, sizeof(Sample));
-
-	sample->kind = RSTAR_EXCHANGE_SAMPLE;
-	sample->claim = *claim;
-	sample->target = target;
-	sample->attempt.affinity = claim->affinity;
-	sample->attempt.request = claim->slot + 1;
-	sample->attempt.mapping = claim->mapping;
-	sample->attempt.endpoint = -1;
-	sample->attempt.last_endpoint = -1;
-	dlist_push_tail(&by_slot[claim->slot], &sample->of_request);
-	dlist_push_tail(&target->delayed, &sample->link);
-	target->ndelayed++;
-	nsamples++;
-	return sample;
-}
-
-/* Not flying any more */
-static void
-free_sample(Sample *sample)
-{
-	dlist_delete(&sample->of_request);
-	dlist_delete(&sample->link);
-	sample->target->ndelayed--;
-	nsamples--;
-	pfree(sample);
-}
-
-static void
-fly(Sample *sample, RstarTransfer *transfer, RstarChannel *channel, Size bytes)
-{
-	dlist_delete(&sample->link);
-	sample->target->ndelayed--;
-	dlist_push_tail(&sample->target->flying, &sample->link);
-	sample->transfer = transfer;
-	sample->channel = channel;
-	sample->body_bytes = bytes;
-	body_bytes += bytes;
-	nflying++;
-}
-
-/* The transfer is over: back among the delayed, from where it goes on */
-static void
-land(Sample *sample)
-{
-	dlist_delete(&sample->link);
-	dlist_push_tail(&sample->target->delayed, &sample->link);
-	sample->target->ndelayed++;
-	sample->transfer = NULL;
-	rstar_target_leave_channel(sample->channel);
-	sample->channel = NULL;
-	body_bytes -= sample->body_bytes;
-	sample->body_bytes = 0;
-	nflying--;
-}
-
 /* False: it stays delayed.  The sample may have failed, and be gone, if true. */
 static bool
-send_sample(Sample *sample, int64 now)
+send_sample(RstarSample *sample, int64 now)
 {
 	RstarTarget *target = sample->target;
 	int64		wake = PG_INT64_MAX;
@@ -381,15 +287,15 @@ send_sample(Sample *sample, int64 now)
 }
 
 static bool
-start(Sample *sample, int endpoint)
+start(RstarSample *sample, int endpoint)
 {
 	RstarTarget *target = sample->target;
 	const RstarUrl *url = &target->config->urls[endpoint];
 	RstarChannel *channel = rstar_target_channel(target, sample->claim.mapping);
 	RstarHttpRequest request;
 	RstarTransfer *transfer;
-	char		request_id[80];
-	char		end[MAX_BODY_END];
+	char		request_id[RSTAR_SAMPLE_ID_LEN];
+	char		end[RSTAR_SAMPLE_END_LEN];
 
 	if (channel->headers == NULL)
 	{
@@ -400,10 +306,10 @@ start(Sample *sample, int endpoint)
 		failed(sample, RSTAR_STATUS_SETUP, 0, error);
 		return false;
 	}
-	/* Fresh for each attempt: servers refuse an id that they still work on */
-	snprintf(request_id, sizeof(request_id), "retrostar-%d-%u-%02x%02x%02x%02x-%d",
-			 MyProcPid, ++attempts, sample->claim.key.bytes[0], sample->claim.key.bytes[1],
-			 sample->claim.key.bytes[2], sample->claim.key.bytes[3], sample->claim.sample);
+	rstar_sample_number(sample);
+	rstar_sample_id(sample, request_id);
+	/* another sample of the pair may have found out that it is too long */
+	sample->claim.doc_kept = rstar_dispatch_doc_kept(sample->claim.request);
 	memset(&request, 0, sizeof(request));
 	request.url = target->chat_urls[endpoint];
 	request.unix_socket = url->unix_socket;
@@ -415,10 +321,7 @@ start(Sample *sample, int endpoint)
 	request.timeout = target->config->timeout;
 	request.connect_timeout = target->config->connect_timeout;
 	request.owner = sample;
-	request.body = sample->claim.body;
-	request.body_len = sample->claim.body_len;
-	request.body_end = end;
-	request.body_end_len = body_end(sample, request_id, end);
+	rstar_sample_body(sample, &request, end);
 	transfer = rstar_http_start(&request);
 	if (transfer == NULL)
 	{
@@ -426,32 +329,13 @@ start(Sample *sample, int endpoint)
 		failed(sample, RSTAR_STATUS_SETUP, 0, "out of memory");
 		return false;
 	}
-	fly(sample, transfer, channel, request.body_len + request.body_end_len);
+	rstar_sample_fly(sample, transfer, channel, request.body_len + request.body_end_len);
 	return true;
-}
-
-/* What the sample adds to the pair's body, at most MAX_BODY_END; its length */
-static int
-body_end(const Sample *sample, const char *request_id, char *buf)
-{
-	int			n = snprintf(buf, MAX_BODY_END, ",\"seed\":%u", seed(&sample->claim));
-
-	if (sample->target->config->dialect == RSTAR_DIALECT_SGLANG)
-		n += snprintf(buf + n, MAX_BODY_END - n, ",\"rid\":\"%s\"", request_id);
-	n += snprintf(buf + n, MAX_BODY_END - n, "}");
-	return n;
-}
-
-/* A function of key and number, in 31 bits, which every server takes */
-static uint32
-seed(const RstarClaim *claim)
-{
-	return (uint32) (hash_bytes_extended(claim->key.bytes, sizeof(RstarKey), claim->sample) & 0x7FFFFFFF);
 }
 
 /* Asks for the models of one endpoint, whatever its state */
 static void
-send_check(Sample *sample)
+send_check(RstarSample *sample)
 {
 	RstarTarget *target = sample->target;
 	RstarChannel *channel;
@@ -481,28 +365,29 @@ send_check(Sample *sample)
 		failed(sample, RSTAR_STATUS_SETUP, 0, error);
 		return;
 	}
-	fly(sample, transfer, channel, 0);
+	rstar_sample_fly(sample, transfer, channel, 0);
 }
 
 int
 rstar_send_cancel(int slot)
 {
+	RstarSample *sample;
 	int			n = 0;
 
-	while (!dlist_is_empty(&by_slot[slot]))
+	while ((sample = rstar_sample_of(slot)) != NULL)
 	{
-		Sample	   *sample = dlist_head_element(Sample, of_request, &by_slot[slot]);
 
 		if (sample->transfer != NULL)
 		{
 			RstarOutcome outcome = {.kind = RSTAR_OUTCOME_CANCELLED,.retry_after = -1};
 
+			rstar_abort_sample(sample);
 			rstar_http_cancel(sample->transfer);
-			land(sample);
+			rstar_sample_land(sample);
 			if (sample->claim.kind == RSTAR_KIND_SCORE)
 				(void) finished(sample, &outcome, &(RstarAttemptEnd) {.ending = RSTAR_ENDING_CANCELLED});
 		}
-		free_sample(sample);
+		rstar_sample_free(sample);
 		n++;
 	}
 	return n;
@@ -516,6 +401,9 @@ rstar_send_done(const RstarHttpReply *reply)
 		case RSTAR_EXCHANGE_PROBE:
 			rstar_probe_done(reply);
 			break;
+		case RSTAR_EXCHANGE_ABORT:
+			rstar_abort_done(reply);
+			break;
 		case RSTAR_EXCHANGE_SAMPLE:
 			sample_done(reply->owner, reply);
 			break;
@@ -523,7 +411,7 @@ rstar_send_done(const RstarHttpReply *reply)
 }
 
 static void
-sample_done(Sample *sample, const RstarHttpReply *reply)
+sample_done(RstarSample *sample, const RstarHttpReply *reply)
 {
 	RstarTarget *target = sample->target;
 	const char *endpoint = rstar_target_endpoint(target, sample->attempt.endpoint);
@@ -531,7 +419,7 @@ sample_done(Sample *sample, const RstarHttpReply *reply)
 	RstarJudgement verdict;
 	RstarAttemptEnd end;
 
-	land(sample);
+	rstar_sample_land(sample);
 	if (sample->claim.kind == RSTAR_KIND_CHECK)
 	{
 		check_done(sample, reply);
@@ -540,6 +428,8 @@ sample_done(Sample *sample, const RstarHttpReply *reply)
 	rstar_outcome_judge(reply, rstar_dispatch_keeps(sample->claim.request), &parsed, &verdict);
 	if (verdict.status == RSTAR_STATUS_UNAUTHORIZED)
 		rstar_target_forget_channel(target, sample->claim.mapping);
+	if (verdict.status == RSTAR_STATUS_TOO_LONG)
+		verdict.outcome.again = shorten(sample, &parsed);
 	rstar_outcome_attempt(&verdict, &parsed, reply->elapsed_us, &end);
 	switch (finished(sample, &verdict.outcome, &end))
 	{
@@ -553,13 +443,46 @@ sample_done(Sample *sample, const RstarHttpReply *reply)
 			failed(sample, verdict.status, verdict.http_status, verdict.detail);
 			break;
 	}
+	rstar_target_log_changes(target, reply->result == RSTAR_HTTP_REPLY ? reply->status : 0,
+							 reply->error);
 	target->wake = 0;			/* there is room now, or one more to send */
 	rstar_reply_free(&parsed);
 }
 
+/*
+ * The server says that the text is too long for its model: its document is
+ * cut, for all samples of the pair that are sent from now on.  False: that
+ * does not help.
+ */
+static bool
+shorten(RstarSample *sample, const RstarReply *parsed)
+{
+	const RstarServer *config = sample->target->config;
+	const RstarClaim *claim = &sample->claim;
+	RstarTooLong too_long = {0};
+	size_t		keep;
+
+	if (config == NULL)
+		return false;
+	if (rstar_dispatch_doc_kept(claim->request) < claim->doc_kept)
+		return true;			/* for another sample, while this was in flight */
+	too_long.text_len = claim->body_len - (claim->doc_len - claim->doc_kept);
+	too_long.doc_len = claim->doc_kept;
+	too_long.limit_tokens = parsed->limit_tokens > 0 ? parsed->limit_tokens : config->context_length;
+	too_long.prompt_tokens = parsed->request_tokens;
+	too_long.max_tokens = config->max_tokens;
+	too_long.round = sample->shortened++;
+	keep = rstar_shorten_to(&too_long);
+	keep = rstar_shorten_cut(claim->body + claim->doc_at, claim->doc_kept, keep);
+	if (keep == 0)
+		return false;
+	rstar_dispatch_shorten(claim->request, (int) keep);
+	return true;
+}
+
 /* The attempt is over, for the endpoint and for its counters */
 static RstarVerdict
-finished(Sample *sample, const RstarOutcome *outcome, const RstarAttemptEnd *end)
+finished(RstarSample *sample, const RstarOutcome *outcome, const RstarAttemptEnd *end)
 {
 	int			endpoint = sample->attempt.endpoint;
 	RstarVerdict verdict = rstar_route_finished(sample->target->route, &sample->attempt, outcome,
@@ -573,7 +496,7 @@ finished(Sample *sample, const RstarOutcome *outcome, const RstarAttemptEnd *end
 
 /* A reply without a score is asked again, under another number */
 static void
-answered(Sample *sample, const RstarHttpReply *reply, const RstarReply *parsed,
+answered(RstarSample *sample, const RstarHttpReply *reply, const RstarReply *parsed,
 		 const char *endpoint)
 {
 	RstarAnswer answer;
@@ -591,7 +514,7 @@ answered(Sample *sample, const RstarHttpReply *reply, const RstarReply *parsed,
 		answer.kept = rstar_reply_details(parsed, endpoint, reply->elapsed_us, &answer.kept_len);
 	if (!rstar_dispatch_answered(sample->claim.request, &answer, again, &sample->claim.sample))
 	{
-		free_sample(sample);
+		rstar_sample_free(sample);
 		return;
 	}
 	sample->unscored++;
@@ -601,17 +524,17 @@ answered(Sample *sample, const RstarHttpReply *reply, const RstarReply *parsed,
 }
 
 static void
-failed(Sample *sample, RstarStatus status, int http_status, const char *detail)
+failed(RstarSample *sample, RstarStatus status, int http_status, const char *detail)
 {
 	struct RstarRequest *request = sample->claim.request;
 
-	free_sample(sample);
+	rstar_sample_free(sample);
 	rstar_dispatch_failed(request, status, http_status, detail);
 }
 
 /* Status 200, and the model among those that are served (llama.cpp takes any name) */
 static void
-check_done(Sample *sample, const RstarHttpReply *reply)
+check_done(RstarSample *sample, const RstarHttpReply *reply)
 {
 	const RstarServer *config;
 	RstarAnswer answer;
@@ -642,5 +565,5 @@ check_done(Sample *sample, const RstarHttpReply *reply)
 	answer.elapsed_us = reply->elapsed_us;
 	answer.detail = verdict.detail;
 	(void) rstar_dispatch_answered(sample->claim.request, &answer, false, &sample->claim.sample);
-	free_sample(sample);
+	rstar_sample_free(sample);
 }

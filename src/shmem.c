@@ -316,6 +316,13 @@ rstar_shmem_database(Oid dboid, bool create)
 	return unused;
 }
 
+bool
+rstar_shmem_has_work(RstarDatabase *db)
+{
+	return db->nwaiting > 0 || db->nrunning > 0 || db->nunstored > 0 ||
+		!dlist_is_empty(&db->cancelled);
+}
+
 RstarOwner *
 rstar_shmem_orphans(RstarDatabase *db)
 {

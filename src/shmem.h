@@ -75,6 +75,9 @@
 /* A request with which the worker died this often is given up */
 #define RSTAR_MAX_LOSSES 3
 
+/* Workers that start because one has left, before anything is answered */
+#define RSTAR_MAX_SUCCESSIONS 3
+
 typedef enum RstarState
 {
 	RSTAR_FREE,
@@ -101,8 +104,10 @@ typedef struct RstarDatabase
 	int			worker_pid;		/* 0 while STARTING */
 	int			worker_procno;
 	TimestampTz worker_since;	/* when STARTING began */
-	int			starter;		/* process that registered it */
+	int			starter;		/* process that registered it; 0: a successor */
 	int			failed_starts;	/* workers in a row that never ran */
+	int			successions;	/* workers in a row that left work to the next
+								 * before anything was answered or stored */
 	bool		worker_sleeping;	/* its latch must be set for new work */
 	bool		work_added;		/* since the worker's last claim */
 	bool		leave;			/* the worker is asked to go */
@@ -223,6 +228,10 @@ typedef struct RstarRequest
 	uint64		url;
 	dsa_pointer body;			/* InvalidDsaPointer: none, or not needed any more */
 	int			body_len;
+	int			doc_at;			/* the document's place in it, constant */
+	int			doc_len;
+	int			doc_kept;		/* less than doc_len: it is too long for the
+								 * model, and so much of it is sent */
 	bool		reasoning;		/* replies that end from now on are kept ... */
 	dsa_pointer details;		/* ... here, in a list (details.c) */
 	dsa_pointer last_detail;
@@ -347,5 +356,7 @@ extern void rstar_shmem_purge(Oid dboid);
 extern void rstar_shmem_settle(RstarRequest *request);
 extern void rstar_shmem_release_waiter(RstarWaiter *waiter);
 extern RstarOwner *rstar_shmem_orphans(RstarDatabase *db);
+/* Whether there is anything for a worker to do */
+extern bool rstar_shmem_has_work(RstarDatabase *db);
 
 #endif							/* RSTAR_SHMEM_H */

@@ -239,9 +239,23 @@ rstar_statement_failed(RstarStatement *statement, const char *why)
 		statement->first_failure = MemoryContextStrdup(statement->context, why);
 }
 
+void
+rstar_statement_shortened(RstarStatement *statement)
+{
+	statement->shortened++;
+}
+
 static void
 warn(const RstarStatement *statement)
 {
+	if (statement->shortened > 0)
+		ereport(WARNING,
+				(errcode(ERRCODE_WARNING_STRING_DATA_RIGHT_TRUNCATION),
+				 errmsg_plural(INT64_FORMAT " document was too long for the model and was shortened",
+							   INT64_FORMAT " documents were too long for the model and were shortened",
+							   (unsigned long) statement->shortened, statement->shortened),
+				 errdetail("The model saw the beginning."),
+				 errhint("Score passages of long documents, or serve the model with a longer context.")));
 	if (statement->failures == 0)
 		return;
 	ereport(WARNING,

@@ -50,9 +50,10 @@ typedef struct RstarStatement
 	int			ncalls;
 	uint64		last_call;
 
-	/* for the warning at the end */
+	/* for the warnings at the end */
 	int64		failures;
 	char	   *first_failure;
+	int64		shortened;
 } RstarStatement;
 
 /* Installs executor and utility hooks; called once by _PG_init */
@@ -69,5 +70,8 @@ extern bool rstar_statement_runs_to_end(void);
 
 /* Counts a pair that failed without an error, for the warning at the end */
 extern void rstar_statement_failed(RstarStatement *statement, const char *why);
+
+/* Counts a pair whose document was shortened, likewise */
+extern void rstar_statement_shortened(RstarStatement *statement);
 
 #endif							/* RSTAR_STATEMENT_H */

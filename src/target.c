@@ -310,6 +310,53 @@ rstar_target_forget_channel(RstarTarget *target, Oid mapping)
 	}
 }
 
+void
+rstar_target_log_changes(const RstarTarget *target, int http_status, const char *error)
+{
+	RstarChange change;
+
+	while (target->route != NULL && rstar_route_next_change(target->route, &change))
+	{
+		const char *endpoint = rstar_target_endpoint(target, change.endpoint);
+		char		cause[RSTAR_HTTP_ERROR_LEN];
+
+		if (endpoint == NULL)
+			continue;
+		if (http_status > 0)
+			snprintf(cause, sizeof(cause), "HTTP status %d", http_status);
+		else
+			strlcpy(cause, error ? error : "no answer", sizeof(cause));
+		switch (change.kind)
+		{
+			case RSTAR_CHANGE_OPENED:
+				ereport(LOG,
+						(errmsg("endpoint \"%s\" of server \"%s\" fails and is not used for now",
+								endpoint, target->config->name),
+						 errdetail("The last failure: %s.", cause)));
+				break;
+			case RSTAR_CHANGE_CLOSED:
+				ereport(LOG,
+						(errmsg("endpoint \"%s\" of server \"%s\" is used again",
+								endpoint, target->config->name)));
+				break;
+			case RSTAR_CHANGE_MARKED:
+				ereport(LOG,
+						(errmsg("endpoint \"%s\" of server \"%s\" is misconfigured",
+								endpoint, target->config->name),
+						 OidIsValid(change.mapping) ?
+						 errdetail("With user mapping %u: %s.", change.mapping, cause) :
+						 errdetail("Without a user mapping: %s.", cause),
+						 errhint("SELECT * FROM retrostar.check('%s') says more.", target->config->name)));
+				break;
+			case RSTAR_CHANGE_CLEARED:
+				ereport(LOG,
+						(errmsg("endpoint \"%s\" of server \"%s\" is not misconfigured any more",
+								endpoint, target->config->name)));
+				break;
+		}
+	}
+}
+
 const char *
 rstar_target_endpoint(const RstarTarget *target, int endpoint)
 {

@@ -3,7 +3,7 @@
  * target.h
  *		What the worker knows of the servers it sends to.
  *
- * Called by: send.c, probe.c.
+ * Called by: send.c, probe.c, abort.c, sample.c.
  *
  * Copyright (c) 2026, the retrostar authors
  *
@@ -27,7 +27,7 @@ typedef struct RstarChannel
 {
 	dlist_node	link;			/* in the target's channels while current */
 	Oid			mapping;
-	int			users;			/* samples in flight; +1 while current */
+	int			users;			/* exchanges in flight; +1 while current */
 	RstarHttpHeaders *headers;	/* NULL: see error */
 	char		error[RSTAR_DETAIL_LEN];	/* why there are none */
 } RstarChannel;
@@ -83,6 +83,14 @@ extern void rstar_target_leave_channel(RstarChannel *channel);
 
 /* The server refused the key: who comes next reads it again, from its file */
 extern void rstar_target_forget_channel(RstarTarget *target, Oid mapping);
+
+/*
+ * Logs what changed with endpoints since it was last called; why: an HTTP
+ * status, or (0) curl's words, or NULL.  Nothing that a server said: it may
+ * quote documents and keys.
+ */
+extern void rstar_target_log_changes(const RstarTarget *target, int http_status,
+									 const char *error);
 
 /* The URL of an endpoint, or NULL when there is none of this number */
 extern const char *rstar_target_endpoint(const RstarTarget *target, int endpoint);

@@ -16,8 +16,8 @@
  *
  * It ends when it has had nothing to do for a while, when it is asked to
  * (SIGTERM, launch.c), or by an error.  However it ends short of a crash,
- * what was in flight is queued again and the sessions that wait start the
- * next worker.
+ * what was in flight is queued again, and while there is work it registers
+ * the next worker.
  *
  * Copyright (c) 2026, the retrostar authors
  *
@@ -194,7 +194,8 @@ worker_exit(int code, Datum arg)
 {
 	/* First: the next worker may take them as soon as this one has left */
 	rstar_counters_leave();
-	rstar_dispatch_leave(code != 0);
+	if (rstar_dispatch_leave(code != 0))
+		rstar_launch_successor(MyDatabaseId);
 }
 
 static void

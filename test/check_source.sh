@@ -35,7 +35,7 @@ ok 'the lock is taken where shared memory is known only' \
 	"$(only 'rstar_shared->lock' shmem.c shmem.h request.c queue.c dispatch.c details.c launch.c counters.c)"
 ok 'the lock of counters is taken in counters.c only' "$(only 'rstar_shared->counters_lock' shmem.c counters.c)"
 ok 'pure files know nothing of PostgreSQL' \
-	"$(grep -nHE '#include "postgres.h"' src/reply*.[ch] src/route.[ch] src/endpoint.[ch] src/passes.[ch] src/histogram.[ch] 2>/dev/null)"
+	"$(grep -nHE '#include "postgres.h"' src/reply*.[ch] src/route.[ch] src/verdict.[ch] src/endpoint.[ch] src/passes.[ch] src/shorten.[ch] src/histogram.[ch] 2>/dev/null)"
 
 ok 'every error has a code' "$(for file in src/*.c; do
 	awk -v file="$file" '

@@ -271,8 +271,10 @@ refusals()
 	check 'a fault of ours that it takes for its own' 'ERROR: +38000: server "gpu" (failed|refused the request).*HTTP status (500|400): ' \
 		"$(sql "SELECT retro_star_score('bad', 'parameters')")"
 	server "$(with_grammar "$grammar")"
-	check 'too long' 'ERROR: +54000: .*exceeds the available context size' \
+	check 'too long' '^[0-9]+ *WARNING: +01004: 1 document was too long for the model|WARNING: +01004: 1 document was too long.*[0-9]+' \
 		"$(sql "SELECT retro_star_score('long', repeat('word ', 4000))")"
+	check 'a query that is too long' 'ERROR: +54000: .*exceeds the available context size' \
+		"$(sql "SELECT retro_star_score(repeat('word ', 4000), 'long')")"
 	check 'it goes on' '^[0-9]+$' "$(sql "SELECT retro_star_score('short', 'word')")"
 	end_llama KILL
 }

@@ -236,6 +236,8 @@ sim_chat_abort(SimRequest *req)
 		if (victim == NULL)
 			break;
 		sim_stats.aborted_rid++;
+		if (sim_http_notice_gone(victim->conn))
+			continue;
 		sim_sched_remove(victim);
 		sim_reply_clear(&victim->reply);
 		victim->reply.status = 200;

@@ -20,6 +20,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -513,6 +514,18 @@ sim_http_hup(SimConn *conn)
 		sim_timer_set(&conn->idle,
 					  sim_now() + (uint64_t) sim_settings.disconnect_ms * 1000,
 					  gone_late, conn);
+}
+
+bool
+sim_http_notice_gone(SimConn *conn)
+{
+	struct pollfd peer = {.fd = conn->fd,.events = POLLRDHUP};
+
+	if (conn->request == NULL || !conn->request->suspended ||
+		(!conn->hup && poll(&peer, 1, 0) <= 0))
+		return false;
+	gone(conn);
+	return true;
 }
 
 void

@@ -48,6 +48,9 @@ extern bool sim_http_run(void);
 /* An edge of EPOLLRDHUP or EPOLLHUP was seen on the connection */
 extern void sim_http_hup(SimConn *conn);
 
+/* If the client is gone, it is noticed now, and not after disconnect_ms */
+extern bool sim_http_notice_gone(SimConn *conn);
+
 /* The request's state has changed: call its handler again */
 extern void sim_http_resume(SimRequest *req);
 

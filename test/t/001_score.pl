@@ -6,6 +6,7 @@ use warnings;
 use FindBin;
 use lib $FindBin::RealBin;
 use JSON::PP;
+use PostgreSQL::Test::Utils;
 use RetroTest;
 use Test::More;
 
@@ -124,6 +125,26 @@ $sim->reset_stats;
 $node->safe_psql('postgres', q(SET retrostar.cache = off; DO $$
 	DECLARE x float8; BEGIN FOR i IN 1..5 LOOP x := retro_star_score('loop', 'text'); END LOOP; END $$));
 is($sim->stats->{chat}, 1, 'a loop in DO asks once');
+
+# A row of a version that is not known is neither read nor changed.
+my $version = q(UPDATE retrostar.score_cache SET version = %d, scores = '{%s}' WHERE key = retrostar.cache_key('row', 'other'));
+my $row = q(SELECT version, scores, unscored, updated FROM retrostar.score_cache WHERE key = retrostar.cache_key('row', 'other'));
+$node->safe_psql('postgres', q(SELECT retro_star_score('row', 'other')));
+wait_idle($node);
+$node->safe_psql('postgres', sprintf($version, 2, '101'));
+my $foreign = $node->safe_psql('postgres', $row);
+$sim->reset_stats;
+like($node->safe_psql('postgres', q(SELECT retro_star_score('row', 'other'))), qr/^\d+$/, 'a row of another version is asked for');
+wait_idle($node);
+like($node->safe_psql('postgres', q(SELECT retro_star_score('row', 'other'))), qr/^\d+$/, 'and again');
+wait_idle($node);
+is($sim->stats->{chat}, 2, 'each time');
+is($node->safe_psql('postgres', $row), $foreign, 'it stays as it was');
+is($node->safe_psql('postgres', q(SELECT count(score) FROM retro_star_explain('row', 'other'))), 1, 'explain does not read it either');
+wait_idle($node);
+is(() = slurp_file($node->logfile) =~ /LOG: +table "retrostar.score_cache" has rows of another version/g, 1, 'one line in the log');
+$node->safe_psql('postgres', sprintf($version, 1, '77'));
+is($node->safe_psql('postgres', q(SELECT retro_star_score('row', 'other'))), 77, 'ours again');
 
 # All counters balance.
 wait_idle($node);

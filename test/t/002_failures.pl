@@ -152,8 +152,6 @@ check_failure('auth', requests => 1, message => qr/server "gpu" does not accept 
 check_failure('forbidden', requests => 1, message => qr/server "gpu" does not accept the API key/, hint => qr/user mapping/);
 check_failure('model', requests => 1, message => qr/server "gpu" does not serve the model/,
 	hint => qr/retrostar\.check\('gpu'\)/);
-check_failure('too-long', sqlstate => '54000', requests => 1,
-	message => qr/query and document are longer than the model's context/, hint => qr/part of the document/);
 
 # A redirect is refused: documents and keys go where the administrator said.
 check_failure('redirect', marker => "redirect=$sim->{url}/v1/chat/completions", requests => 1,

@@ -54,6 +54,35 @@ sub wait_no_worker
 	return;
 }
 
+# Waits for the worker, and its pid
+sub worker_in_place
+{
+	my $pid;
+
+	wait_until('there is a worker', sub { ($pid = worker_pid()) ne '' });
+	return $pid;
+}
+
+# Sends it a signal, and waits until it is gone
+sub end_worker
+{
+	my ($signal) = @_;
+	my $pid = worker_pid();
+
+	kill $signal, $pid;
+	wait_until("worker $pid has left", sub { worker_pid() ne $pid });
+	return;
+}
+
+sub wait_no_worker_of
+{
+	my ($db) = @_;
+	$node->poll_query_until('template1',
+		"SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'retrostar worker' AND datname = '$db'")
+	  or die 'the worker does not leave';
+	return;
+}
+
 sub set_idle_timeout
 {
 	my ($value) = @_;
@@ -197,14 +226,93 @@ subtest 'SIGTERM while requests are in flight' => sub {
 	is($node->safe_psql('postgres', q(SELECT cardinality(scores) FROM retrostar.score_cache
 		WHERE key = retrostar.cache_key('term', 'c'))), 4, 'four are stored');
 
-	# What nobody waits for goes on with the next statement.
-	prefetch_held('postgres', 3);
-	$node->safe_psql('postgres', 'SELECT pg_terminate_backend(worker_pid) FROM retrostar.stat_queue');
-	$sim->wait_for('aborted', 3);
-	let_go();
-	$node->safe_psql('postgres', "SELECT retro_star_prefetch('$far', '1')");
+	# What nobody waits for goes on by itself, also after an error (a signal
+	# that PostgreSQL makes one).
+	for my $end ('TERM', 'FPE')
+	{
+		prefetch_held('postgres', 3);
+		end_worker($end);
+		$sim->wait_for('aborted', 3);
+		$sim->wait_for('running', 3);
+		let_go();
+		wait_idle($node);
+		is($sim->stats->{chat}, 6, "SIG$end: detached requests go on");
+	}
+
+	# What is answered and cannot be stored at the moment has a successor, too.
+	my $holder = RetroSession->new($node, 'postgres');
+	$holder->query('BEGIN; LOCK TABLE retrostar.score_cache IN ACCESS EXCLUSIVE MODE');
+	$holder->query("SELECT retro_star_prefetch('$far', 'late')");
+	$node->poll_query_until('template1', 'SELECT 1', '1');
+	wait_until('it is answered', sub { $holder->query('SELECT unstored FROM retrostar.stat_queue') == 1 });
+	my $first = $holder->query('SELECT worker_pid FROM retrostar.stat_queue');
+	kill 'TERM', $first;
+	wait_until('another worker comes', sub {
+		my $next = $holder->query('SELECT worker_pid FROM retrostar.stat_queue');
+		return $next ne '' && $next != $first; });
+	$holder->query('COMMIT');
+	$holder->quit;
 	wait_idle($node);
-	is($sim->stats->{chat}, 6, 'detached requests go on');
+	is($node->safe_psql('postgres', "SELECT count(*) FROM retrostar.score_cache
+		WHERE key = retrostar.cache_key('$far', 'late')"), 1, 'and stores it');
+	is($node->safe_psql('postgres', $balanced), 't', 'counters balance');
+};
+
+# Workers that achieve nothing come three times by themselves, then when asked.
+subtest 'a line of workers' => sub {
+	prefetch_held('postgres', 2);
+	for my $successor (1 .. 3)
+	{
+		end_worker('TERM');
+		isnt(worker_in_place(), '', "successor $successor");
+		$sim->wait_for('aborted', 2 * $successor);
+		$sim->wait_for('running', 2);
+	}
+	end_worker('TERM');
+	wait_no_worker_of('postgres');
+	is(queue($node, 'waiting'), 2, 'no fourth');
+	$sim->reset_stats;
+	my $session = ask_background($node, 'postgres', "SELECT retro_star_score('$far', '1')");
+	$sim->wait_for('running', 2);
+	let_go();
+	like(finish_background($session), qr/^\d+$/, 'who asks calls one');
+	wait_idle($node);
+	is($node->safe_psql('postgres', $balanced), 't', 'counters balance');
+};
+
+# A request that is in flight each time that a worker dies of an error is given
+# up; its neighbours, which were not, are not.
+subtest 'a request that kills workers' => sub {
+	$sim->reset_stats;
+	hold();
+	my $session = ask_background($node, 'postgres', q(SELECT retro_star_score('kills', 'workers')));
+	for my $death (1 .. 3)
+	{
+		$sim->wait_for('running', 1);
+		worker_in_place();
+		end_worker('FPE');
+		$sim->wait_for('aborted', $death);
+	}
+	my ($out, $err) = finish_background($session);
+	is($out, '', 'no score');
+	like($err, qr/ERROR: +58000: the retrostar worker ended several times while it scored the pair/, 'it fails');
+	like($err, qr/HINT: .*log/, 'with a hint');
+	is($sim->stats->{chat}, 3, 'after three times');
+
+	# Not when it was asked to leave.
+	$sim->reset_stats;
+	$session = ask_background($node, 'postgres', q(SELECT retro_star_score('kills', 'nobody')));
+	for my $end (1 .. 5)
+	{
+		$sim->wait_for('running', 1);
+		worker_in_place();
+		end_worker('TERM');
+		$sim->wait_for('aborted', $end);
+	}
+	$sim->wait_for('running', 1);
+	let_go();
+	like(finish_background($session), qr/^\d+$/, 'five that were sent away do not count');
+	wait_idle($node);
 	is($node->safe_psql('postgres', $balanced), 't', 'counters balance');
 };
 
@@ -263,10 +371,11 @@ subtest 'commands that need the database for themselves' => sub {
 	is($sim->stats->{aborted}, 0, 'nothing was cut off');
 
 	is(sqlstate($node, 'postgres', 'CREATE DATABASE copy TEMPLATE moving'), '00000', 'CREATE DATABASE TEMPLATE');
-	is(queue($node, 'waiting', 'moving'), 2, 'its detached requests wait');
+	wait_until('another worker comes', sub { queue($node, 'running', 'moving') == 2 });
+	isnt(worker_pid('moving'), $pid, 'its detached requests go on when that is over');
 	let_go();
-	like($node->safe_psql('moving', "SELECT retro_star_score('$far', '1')"), qr/^\d+$/, 'for the next statement');
 	wait_idle($node, 'moving');
+	is($sim->stats->{chat}, 4, 'each was sent by two workers');
 
 	for my $command ('ALTER DATABASE moving RENAME TO moved', 'ALTER DATABASE moved SET TABLESPACE elsewhere')
 	{
@@ -317,7 +426,6 @@ subtest 'as a template' => sub {
 	prefetch_held('casting', 2);
 	is(sqlstate($node, 'casting', 'CREATE DATABASE casting2 TEMPLATE casting'), '00000', 'its own database');
 	let_go();
-	$node->safe_psql('casting', "SELECT retro_star_prefetch('$far', '1')");
 	wait_idle($node, 'casting');
 
 	# without the word
@@ -326,7 +434,6 @@ subtest 'as a template' => sub {
 	prefetch_held('template1', 2);
 	is(sqlstate($node, 'postgres', 'CREATE DATABASE casting3'), '00000', 'template1');
 	let_go();
-	$node->safe_psql('template1', "SELECT retro_star_prefetch('$far', '1')");
 	wait_idle($node, 'template1');
 	$node->safe_psql('template1', 'DROP EXTENSION retrostar CASCADE');
 	$node->safe_psql('postgres', "DROP DATABASE IF EXISTS $_") for qw(casting casting2 casting3);

@@ -161,15 +161,52 @@ SKIP:
 	cmp_ok($tls->stats->{reused}, '>=', 10, 'used again');
 
 	# With another authority, or none, these connections are not used.
+	# That nobody waits for: unavailable_timeout is long.
+	my $elsewhere = tls_simulator('elsewhere');
+	my $expired = tls_simulator('expired');
 	refused('wrong_ca', $tls, qr/certificate/i, ca_file => "$dir/other_ca.pem");
-	# HV00N on a machine that has no certificates of its own at all
-	refused('no_ca', $tls, qr/certificate/i, sqlstate => '(?:08006|HV00N)');
-	refused('wrong_host', tls_simulator('elsewhere'), qr/subject name|certificate/i, ca_file => "$dir/ca.pem");
-	refused('expired', tls_simulator('expired'), qr/certificate has expired|certificate/i, ca_file => "$dir/ca.pem");
-	refused('no_tls', $sim->{url} =~ s/http/https/r, qr/SSL|TLS/i, ca_file => "$dir/ca.pem");
+	# On a machine that has no certificates of its own at all it is the file
+	refused('no_ca', $tls, qr/certificate/i);
+	refused('wrong_host', $elsewhere, qr/subject name|certificate/i, ca_file => "$dir/ca.pem");
+	refused('expired', $expired, qr/certificate has expired|certificate/i, ca_file => "$dir/ca.pem");
+	my $said = ask('expired', new_document());
+	like($said, qr/ERROR: +HV00N: could not verify the certificate of server "expired"/, 'the words');
+	like($said, qr/HINT: .*dates.*"ca_file"/, 'the hint');
+	like(ask('expired', new_document()), qr/HV00N/, 'each statement is told') for 1 .. 3;
+	refused('no_tls', $sim->{url} =~ s/http/https/r, qr/SSL|TLS/i, ca_file => "$dir/ca.pem", sqlstate => '08006',
+		unavailable_timeout => '300ms');
 	refused('missing_ca', $tls, qr/nosuch\.pem/, ca_file => "$dir/nosuch.pem", sqlstate => 'HV00N');
 	like(ask('tls', new_document()), qr/^\d+$/, 'the good one still works');
 	is($sim->stats->{chat}, 0, 'without TLS nothing is sent either');
+
+	# It heals by ALTER SERVER, and by another certificate.
+	$node->safe_psql('postgres', "ALTER SERVER wrong_ca OPTIONS (SET ca_file '$dir/ca.pem')");
+	like(ask('wrong_ca', new_document()), qr/^\d+$/, 'the right CA heals it');
+	$node->safe_psql('postgres', "ALTER SERVER wrong_ca OPTIONS (SET ca_file '$dir/other_ca.pem')");
+	like(ask('wrong_ca', new_document()), qr/HV00N/, 'the wrong one is noticed');
+	my $port = $expired->{port};
+	$expired->stop;
+	$expired = tls_simulator('good', '--port', $port);
+	like(ask('expired', new_document()), qr/^\d+$/, 'a certificate that was renewed');
+
+	# Beside one that is good, nobody notices; and it is taken when it is good, too.
+	create_server($node, 'postgres', 'one_of_two', "$elsewhere->{url},$tls->{url}", ca_file => "$dir/ca.pem",
+		max_in_flight => 4);
+	is(ask_many('one_of_two', 4, 5), 20, 'another endpoint serves');
+	is($elsewhere->stats->{chat}, 0, 'alone');
+	$port = $elsewhere->{port};
+	$elsewhere->stop;
+	$elsewhere = tls_simulator('good', '--port', $port);
+	wait_until('the other is tried again', sub { ask_many('one_of_two', 8, 5) == 40 && $elsewhere->stats->{chat} > 0 });
+	pass('and the other one later');
+
+	# A server that was down and comes up like that is not "down" any more.
+	create_server($node, 'postgres', 'comes_up', $elsewhere, ca_file => "$dir/ca.pem", unavailable_timeout => '180s');
+	$elsewhere->stop;
+	my @down = map { ask_background($node, 'postgres', "SELECT retro_star_score('query', '$_ comes up', server => 'comes_up')") } 1 .. 5;
+	wait_until('all wait', sub { queue($node, 'waiters') == 5 });
+	$elsewhere = tls_simulator('expired', '--port', $port);
+	like((finish_background($_))[1], qr/HV00N/, 'when it comes up, all are told') for @down;
 
 	# check says the same
 	like($node->safe_psql('postgres', q(SELECT detail FROM retrostar.check('wrong_ca') WHERE NOT ok)), qr/certificate/i,
@@ -213,19 +250,20 @@ sub make_certificate
 
 sub tls_simulator
 {
-	my ($name) = @_;
+	my ($name, @options) = @_;
 
-	return start_simulator('--model', 'm', '--tls-cert', "$dir/$name.pem", '--tls-key', "$dir/$name.key", '--control-port', '0');
+	return start_simulator('--model', 'm', '--tls-cert', "$dir/$name.pem", '--tls-key', "$dir/$name.key",
+		'--control-port', '0', @options);
 }
 
 # Not talked to, with words that say why
 sub refused
 {
 	my ($name, $target, $why, %options) = @_;
-	my $sqlstate = delete $options{sqlstate} // '08006';
+	my $sqlstate = delete $options{sqlstate} // 'HV00N';
 	my $before = ref $target ? $target->stats->{chat} : 0;
 
-	create_server($node, 'postgres', $name, $target, unavailable_timeout => '300ms', %options);
+	create_server($node, 'postgres', $name, $target, unavailable_timeout => '1h', %options);
 	my $error = ask($name, new_document());
 	like($error, qr/$sqlstate: .*server "$name"/, "$name: refused");
 	like($error, qr/DETAIL: .*$why/, 'with the reason');

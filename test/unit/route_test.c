@@ -374,33 +374,34 @@ test_classes(void)
 		RstarVerdict verdict;
 		int			used;
 	}			cases[] = {
-		{"200 understood", {RSTAR_OUTCOME_ANSWER, 0, -1, false, false}, RSTAR_VERDICT_DONE, 0},
-		{"200 with junk", {RSTAR_OUTCOME_BAD_REPLY, 0, -1, false, false}, RSTAR_VERDICT_RETRY, 1},
-		{"time-out", {RSTAR_OUTCOME_TIMEOUT, 0, -1, false, false}, RSTAR_VERDICT_RETRY, 1},
-		{"transport", {RSTAR_OUTCOME_TRANSPORT, 0, -1, false, false}, RSTAR_VERDICT_RETRY, 0},
-		{"cancelled", {RSTAR_OUTCOME_CANCELLED, 0, -1, false, false}, RSTAR_VERDICT_FAIL, 0},
-		{"204", {RSTAR_OUTCOME_STATUS, 204, -1, false, false}, RSTAR_VERDICT_RETRY, 1},
-		{"301", {RSTAR_OUTCOME_STATUS, 301, -1, false, false}, RSTAR_VERDICT_FAIL, 0},
-		{"400", {RSTAR_OUTCOME_STATUS, 400, -1, false, false}, RSTAR_VERDICT_FAIL, 0},
-		{"400 unknown model", {RSTAR_OUTCOME_STATUS, 400, -1, true, false}, RSTAR_VERDICT_RETRY, 0},
-		{"401", {RSTAR_OUTCOME_STATUS, 401, -1, false, false}, RSTAR_VERDICT_RETRY, 0},
-		{"402", {RSTAR_OUTCOME_STATUS, 402, -1, false, false}, RSTAR_VERDICT_FAIL, 0},
-		{"403", {RSTAR_OUTCOME_STATUS, 403, -1, false, false}, RSTAR_VERDICT_RETRY, 0},
-		{"403 quota", {RSTAR_OUTCOME_STATUS, 403, -1, false, true}, RSTAR_VERDICT_FAIL, 0},
-		{"404", {RSTAR_OUTCOME_STATUS, 404, -1, false, false}, RSTAR_VERDICT_FAIL, 0},
-		{"404 unknown model", {RSTAR_OUTCOME_STATUS, 404, -1, true, false}, RSTAR_VERDICT_RETRY, 0},
-		{"408", {RSTAR_OUTCOME_STATUS, 408, -1, false, false}, RSTAR_VERDICT_RETRY, 0},
-		{"413", {RSTAR_OUTCOME_STATUS, 413, -1, false, false}, RSTAR_VERDICT_FAIL, 0},
-		{"418", {RSTAR_OUTCOME_STATUS, 418, -1, false, false}, RSTAR_VERDICT_FAIL, 0},
-		{"422", {RSTAR_OUTCOME_STATUS, 422, -1, false, false}, RSTAR_VERDICT_FAIL, 0},
-		{"429", {RSTAR_OUTCOME_STATUS, 429, -1, false, false}, RSTAR_VERDICT_RETRY, 0},
-		{"429 quota", {RSTAR_OUTCOME_STATUS, 429, 5, false, true}, RSTAR_VERDICT_FAIL, 0},
-		{"500", {RSTAR_OUTCOME_STATUS, 500, -1, false, false}, RSTAR_VERDICT_RETRY, 1},
-		{"501", {RSTAR_OUTCOME_STATUS, 501, -1, false, false}, RSTAR_VERDICT_RETRY, 1},
-		{"502", {RSTAR_OUTCOME_STATUS, 502, -1, false, false}, RSTAR_VERDICT_RETRY, 1},
-		{"503", {RSTAR_OUTCOME_STATUS, 503, -1, false, false}, RSTAR_VERDICT_RETRY, 0},
-		{"504", {RSTAR_OUTCOME_STATUS, 504, -1, false, false}, RSTAR_VERDICT_RETRY, 1},
-		{"599", {RSTAR_OUTCOME_STATUS, 599, -1, false, false}, RSTAR_VERDICT_RETRY, 1},
+		{"200 understood", {RSTAR_OUTCOME_ANSWER, 0, -1, false, false, false}, RSTAR_VERDICT_DONE, 0},
+		{"200 with junk", {RSTAR_OUTCOME_BAD_REPLY, 0, -1, false, false, false}, RSTAR_VERDICT_RETRY, 1},
+		{"time-out", {RSTAR_OUTCOME_TIMEOUT, 0, -1, false, false, false}, RSTAR_VERDICT_RETRY, 1},
+		{"transport", {RSTAR_OUTCOME_TRANSPORT, 0, -1, false, false, false}, RSTAR_VERDICT_RETRY, 0},
+		{"untrusted", {RSTAR_OUTCOME_UNTRUSTED, 0, -1, false, false, false}, RSTAR_VERDICT_RETRY, 0},
+		{"cancelled", {RSTAR_OUTCOME_CANCELLED, 0, -1, false, false, false}, RSTAR_VERDICT_FAIL, 0},
+		{"204", {RSTAR_OUTCOME_STATUS, 204, -1, false, false, false}, RSTAR_VERDICT_RETRY, 1},
+		{"301", {RSTAR_OUTCOME_STATUS, 301, -1, false, false, false}, RSTAR_VERDICT_FAIL, 0},
+		{"400", {RSTAR_OUTCOME_STATUS, 400, -1, false, false, false}, RSTAR_VERDICT_FAIL, 0},
+		{"400 unknown model", {RSTAR_OUTCOME_STATUS, 400, -1, true, false, false}, RSTAR_VERDICT_RETRY, 0},
+		{"401", {RSTAR_OUTCOME_STATUS, 401, -1, false, false, false}, RSTAR_VERDICT_RETRY, 0},
+		{"402", {RSTAR_OUTCOME_STATUS, 402, -1, false, false, false}, RSTAR_VERDICT_FAIL, 0},
+		{"403", {RSTAR_OUTCOME_STATUS, 403, -1, false, false, false}, RSTAR_VERDICT_RETRY, 0},
+		{"403 quota", {RSTAR_OUTCOME_STATUS, 403, -1, false, true, false}, RSTAR_VERDICT_FAIL, 0},
+		{"404", {RSTAR_OUTCOME_STATUS, 404, -1, false, false, false}, RSTAR_VERDICT_FAIL, 0},
+		{"404 unknown model", {RSTAR_OUTCOME_STATUS, 404, -1, true, false, false}, RSTAR_VERDICT_RETRY, 0},
+		{"408", {RSTAR_OUTCOME_STATUS, 408, -1, false, false, false}, RSTAR_VERDICT_RETRY, 0},
+		{"413", {RSTAR_OUTCOME_STATUS, 413, -1, false, false, false}, RSTAR_VERDICT_FAIL, 0},
+		{"418", {RSTAR_OUTCOME_STATUS, 418, -1, false, false, false}, RSTAR_VERDICT_FAIL, 0},
+		{"422", {RSTAR_OUTCOME_STATUS, 422, -1, false, false, false}, RSTAR_VERDICT_FAIL, 0},
+		{"429", {RSTAR_OUTCOME_STATUS, 429, -1, false, false, false}, RSTAR_VERDICT_RETRY, 0},
+		{"429 quota", {RSTAR_OUTCOME_STATUS, 429, 5, false, true, false}, RSTAR_VERDICT_FAIL, 0},
+		{"500", {RSTAR_OUTCOME_STATUS, 500, -1, false, false, false}, RSTAR_VERDICT_RETRY, 1},
+		{"501", {RSTAR_OUTCOME_STATUS, 501, -1, false, false, false}, RSTAR_VERDICT_RETRY, 1},
+		{"502", {RSTAR_OUTCOME_STATUS, 502, -1, false, false, false}, RSTAR_VERDICT_RETRY, 1},
+		{"503", {RSTAR_OUTCOME_STATUS, 503, -1, false, false, false}, RSTAR_VERDICT_RETRY, 0},
+		{"504", {RSTAR_OUTCOME_STATUS, 504, -1, false, false, false}, RSTAR_VERDICT_RETRY, 1},
+		{"599", {RSTAR_OUTCOME_STATUS, 599, -1, false, false, false}, RSTAR_VERDICT_RETRY, 1},
 	};
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
@@ -440,6 +441,24 @@ test_classes(void)
 			sent++;
 		} while (finish_status(0, 500, -1) == RSTAR_VERDICT_RETRY);
 		CHECK_INT(sent, retries + 1);
+	}
+
+	CASE("a shortened sample goes again at once, to the same endpoint, at no cost");
+	setup(3, 0, 0);
+	{
+		int			home = send(0);
+		RstarOutcome outcome = {.kind = RSTAR_OUTCOME_STATUS,.status = 400,
+			.retry_after = -1,.again = true};
+
+		for (int i = 0; i < 10; i++)
+		{
+			CHECK_INT(rstar_route_finished(route, &samples[0], &outcome, now), RSTAR_VERDICT_RETRY);
+			CHECK_INT(samples[0].not_before, now);
+			CHECK_INT(samples[0].failures, 0);
+			CHECK_INT(send(0), home);
+		}
+		CHECK_INT(finish(0, RSTAR_OUTCOME_ANSWER), RSTAR_VERDICT_DONE);
+		CHECK_STR(state(home).state, "closed");
 	}
 
 	CASE("an answer clears what a sample has used up");
@@ -940,6 +959,163 @@ test_misconfigured(void)
 }
 
 static void
+test_untrusted(void)
+{
+	int			first;
+
+	CASE("untrusted: alone it fails at once, however often, and that is no silence");
+	setup(1, 0, 2);
+	for (int i = 0; i < 100; i++)
+	{
+		CHECK_INT(send(i), 0);
+		CHECK_INT(finish(i, RSTAR_OUTCOME_UNTRUSTED), RSTAR_VERDICT_FAIL);
+		CHECK_INT(samples[i].failures, 0);
+		now += 2 * S;
+		CHECK(!rstar_route_unavailable(route, now, 60 * S));
+	}
+	CHECK_STR(state(0).state, "misconfigured");
+
+	CASE("untrusted: the first answer ends it");
+	CHECK_INT(send(200), 0);
+	CHECK_INT(finish(200, RSTAR_OUTCOME_ANSWER), RSTAR_VERDICT_DONE);
+	CHECK_STR(state(0).state, "closed");
+
+	CASE("untrusted: at once elsewhere, and tried again after a while");
+	setup(2, 0, 2);
+	first = send(0);
+	CHECK_INT(finish(0, RSTAR_OUTCOME_UNTRUSTED), RSTAR_VERDICT_RETRY);
+	CHECK_INT(samples[0].not_before, now);
+	CHECK_INT(send(0), 1 - first);
+	finish(0, RSTAR_OUTCOME_ANSWER);
+	now += 2 * S;
+	CHECK_INT(send(1), first);
+	finish(1, RSTAR_OUTCOME_ANSWER);
+	CHECK_STR(state(first).state, "closed");
+
+	CASE("untrusted: what others wait for is unavailable nevertheless");
+	setup(2, 0, 100);
+	for (int i = 0; i < 40; i++)
+	{
+		send_to(0, 0);
+		CHECK_INT(finish(0, RSTAR_OUTCOME_TRANSPORT), RSTAR_VERDICT_RETRY);
+		samples[1].refusals = 0;
+		send_to(1, 1);
+		CHECK_INT(finish(1, RSTAR_OUTCOME_UNTRUSTED), RSTAR_VERDICT_RETRY);
+		now += 2 * S;
+	}
+	CHECK(rstar_route_unavailable(route, now, 60 * S));
+}
+
+/* The next change that nobody has taken */
+static RstarChange
+change(void)
+{
+	RstarChange change = {(RstarChangeKind) -1, -1, 0};
+
+	(void) rstar_route_next_change(route, &change);
+	return change;
+}
+
+static bool
+is_quiet(void)
+{
+	RstarChange ignored;
+
+	return !rstar_route_next_change(route, &ignored);
+}
+
+static void
+test_changes(void)
+{
+	int64_t		wake;
+	RstarChange got;
+
+	CASE("changes: the breaker opens and closes, each once");
+	setup(2, 0, 2);
+	for (int i = 0; i < 20; i++)
+		send_to(i, 1);
+	trip(1);
+	got = change();
+	CHECK_INT(got.kind, RSTAR_CHANGE_OPENED);
+	CHECK_INT(got.endpoint, 1);
+	for (int i = 0; i < 20; i++)
+		finish(i, RSTAR_OUTCOME_TRANSPORT);
+	for (int i = 0; i < 10; i++)
+	{
+		now += 10 * S;
+		CHECK_INT(rstar_route_probe(route, now, &wake), 1);
+		rstar_route_probed(route, 1, false, now);
+	}
+	CHECK(is_quiet());
+	now += 10 * S;
+	CHECK_INT(rstar_route_probe(route, now, &wake), 1);
+	rstar_route_probed(route, 1, true, now);
+	got = change();
+	CHECK_INT(got.kind, RSTAR_CHANGE_CLOSED);
+	CHECK_INT(got.endpoint, 1);
+	CHECK(is_quiet());
+
+	CASE("changes: an answer closes it");
+	setup(1, 0, 2);
+	send_to(0, 0);
+	trip(0);
+	finish(0, RSTAR_OUTCOME_ANSWER);
+	CHECK_INT(change().kind, RSTAR_CHANGE_OPENED);
+	CHECK_INT(change().kind, RSTAR_CHANGE_CLOSED);
+	CHECK(is_quiet());
+
+	CASE("changes: a mark for each mapping, not for each refusal");
+	setup(1, 0, 2);
+	for (int i = 0; i < 10; i++)
+	{
+		samples[i].mapping = (uint32_t) i / 5 + 1;
+		send_to(i, 0);
+		finish_status(i, 401, -1);
+		now += 61 * S;
+	}
+	got = change();
+	CHECK_INT(got.kind, RSTAR_CHANGE_MARKED);
+	CHECK_INT((int) got.mapping, 1);
+	got = change();
+	CHECK_INT(got.kind, RSTAR_CHANGE_MARKED);
+	CHECK_INT((int) got.mapping, 2);
+	send_to(9, 0);
+	finish(9, RSTAR_OUTCOME_ANSWER);
+	got = change();
+	CHECK_INT(got.kind, RSTAR_CHANGE_CLEARED);
+	CHECK_INT((int) got.mapping, 2);
+	CHECK(is_quiet());
+
+	CASE("changes: marks that come and go are named once a minute");
+	setup(1, 0, 2);
+	for (int i = 0; i < 600; i++)
+	{
+		send_to(0, 0);
+		finish_status(0, 403, -1);
+		if (i % 300 == 0)
+			CHECK_INT(change().kind, RSTAR_CHANGE_MARKED);
+		send_to(1, 0);
+		finish(1, RSTAR_OUTCOME_ANSWER);
+		if (i % 300 == 0)
+			CHECK_INT(change().kind, RSTAR_CHANGE_CLEARED);
+		CHECK(is_quiet());
+		now += 200 * MS;
+	}
+
+	CASE("changes: nobody takes them");
+	setup(1, 0, 2);
+	for (int i = 0; i < 100; i++)
+	{
+		send_to(0, 0);
+		trip(0);
+		finish(0, RSTAR_OUTCOME_ANSWER);
+	}
+	for (int i = 0; i < 4; i++)
+		CHECK(!is_quiet());
+	CHECK(is_quiet());
+}
+
+static void
 test_unavailable(void)
 {
 	int64_t		wake;
@@ -1390,7 +1566,7 @@ random_outcome(int weather)
 
 	if ((int) (any() % 100) < weather)
 		return outcome;
-	outcome.kind = (RstarOutcomeKind) (any() % 6);
+	outcome.kind = (RstarOutcomeKind) (any() % 7);
 	outcome.status = statuses[any() % 15];
 	outcome.retry_after = (int) (any() % 4) - 1;
 	outcome.unknown_model = outcome.status == 404 && any() % 2;
@@ -1404,7 +1580,8 @@ check_life(int i, Life *life, const RstarOutcome *outcome, RstarVerdict verdict,
 		   int n, int retries)
 {
 	int			status = outcome->kind == RSTAR_OUTCOME_STATUS ? outcome->status : 0;
-	bool		refusal = status == 401 || status == 403 || (status != 0 && outcome->unknown_model);
+	bool		refusal = status == 401 || status == 403 || (status != 0 && outcome->unknown_model) ||
+		outcome->kind == RSTAR_OUTCOME_UNTRUSTED;
 	bool		pushed = (status == 408 || status == 429 || status == 503) && !outcome->quota;
 
 	CHECK_INT(samples[i].endpoint, -1);
@@ -1525,6 +1702,322 @@ random_walk(int steps)
 	return !check_broken;
 }
 
+/* How many of a thousand waits lie in each quarter of their range */
+static void
+check_spread(const int *quarters)
+{
+	for (int i = 0; i < 4; i++)
+		CHECK(quarters[i] > 180 && quarters[i] < 320);
+}
+
+static void
+test_jitter(void)
+{
+	int			quarters[4];
+	int			same = 0;
+	int64_t		first[100];
+
+	CASE("jitter: refusals are spread over all of their range");
+	memset(quarters, 0, sizeof(quarters));
+	setup(1, 0, 2);
+	for (int i = 0; i < 1000; i++)
+	{
+		send_to(i, 0);
+		finish_status(i, 503, -1);
+		CHECK(samples[i].not_before - now >= 250 * MS && samples[i].not_before - now <= 500 * MS);
+		quarters[(samples[i].not_before - now - 250 * MS) * 4 / (250 * MS + 1)]++;
+		now += 10 * S;
+	}
+	check_spread(quarters);
+
+	CASE("jitter: attempts that failed, too, from 50 ms to 2 s");
+	memset(quarters, 0, sizeof(quarters));
+	setup(1, 0, 100);
+	for (int i = 0; i < 1000; i++)
+	{
+		int64_t		longest = 100 * MS;
+
+		for (int round = 0; round < 8; round++)
+		{
+			int64_t		wait;
+
+			send_to(i, 0);
+			CHECK_INT(finish_status(i, 500, -1), RSTAR_VERDICT_RETRY);
+			wait = samples[i].not_before - now;
+			CHECK(wait >= 50 * MS && wait <= longest);
+			if (round == 0)
+				quarters[(wait - 50 * MS) * 4 / (50 * MS + 1)]++;
+			longest = longest * 2 > 2 * S ? 2 * S : longest * 2;
+			/* somebody is served, so that the breaker stays closed */
+			send_to(2000, 0);
+			finish(2000, RSTAR_OUTCOME_ANSWER);
+		}
+	}
+	check_spread(quarters);
+
+	CASE("jitter: two workers do not go in step");
+	for (int run = 0; run < 2; run++)
+	{
+		RstarRouteConfig config = {0, 2};
+
+		setup(1, 0, 2);
+		rstar_route_free(route);
+		route = rstar_route_create(urls, 1, &config, now + run);
+		for (int i = 0; i < 100; i++)
+		{
+			send_to(i, 0);
+			finish_status(i, 503, -1);
+			if (run == 0)
+				first[i] = samples[i].not_before;
+			else
+				same += first[i] == samples[i].not_before;
+		}
+	}
+	CHECK(same < 5);
+}
+
+static void
+test_bounded_load(void)
+{
+	CASE("affinity: one that has it is never above 1.25 times the mean, plus 4");
+	for (int round = 0; round < 50; round++)
+	{
+		int			n = 2 + (int) (any() % 7);
+		int			queries = 1 + (int) (any() % 6);
+		int			in_flight = 0;
+
+		setup(n, 1024, 2);
+		for (int i = 0; i < 600; i++)
+		{
+			int			chosen;
+
+			samples[i].affinity = any() % (unsigned) queries * 7919;
+			chosen = send(i);
+			in_flight++;
+			CHECK(chosen >= 0);
+			/* it was within, before this one; or it had the least */
+			if (4 * n * (state(chosen).in_flight - 1) > 5 * (in_flight - 1) + 16 * n)
+			{
+				for (int e = 0; e < n; e++)
+					CHECK(state(e).in_flight >= state(chosen).in_flight - 1);
+			}
+			if (any() % 3 == 0)
+			{
+				int			j = (int) (any() % (unsigned) (i + 1));
+
+				if (samples[j].endpoint >= 0)
+				{
+					finish(j, RSTAR_OUTCOME_ANSWER);
+					in_flight--;
+				}
+			}
+		}
+	}
+
+	CASE("affinity: many queries at once, and nearly all pairs find their query's endpoint");
+	{
+		int			home[64];
+		int			kept = 0;
+
+		setup(4, 1024, 2);
+		for (int q = 0; q < 64; q++)
+			home[q] = -1;
+		for (int i = 0; i < 2000; i++)
+		{
+			int			q = (int) (any() % 64);
+			int			chosen;
+
+			samples[i % 256].affinity = (uint64_t) q * 7919;
+			if (samples[i % 256].endpoint >= 0)
+				finish(i % 256, RSTAR_OUTCOME_ANSWER);
+			chosen = send(i % 256);
+			if (home[q] < 0)
+				home[q] = chosen;
+			kept += home[q] == chosen;
+			now += MS;
+		}
+		CHECK(kept > 1800);
+	}
+}
+
+static void
+test_poison(void)
+{
+	CASE("poison: alone among others it fails, at two endpoints, and no breaker opens");
+	for (int kind = 0; kind < 3; kind++)
+	{
+		for (int n = 2; n <= 4; n++)
+		{
+			int			visited = 0;
+			int			attempts = 0;
+			RstarVerdict verdict;
+
+			setup(n, 0, 2);
+			/* all serve, and go on to serve */
+			for (int i = 0; i < 4 * n; i++)
+			{
+				send_to(100 + i, i % n);
+				finish(100 + i, RSTAR_OUTCOME_ANSWER);
+			}
+			do
+			{
+				int			endpoint = -1;
+
+				while ((endpoint = send(0)) < 0)
+					now = samples[0].not_before > now ? samples[0].not_before : now + MS;
+				visited |= 1 << endpoint;
+				attempts++;
+				now += 100 * MS;
+				for (int i = 0; i < n; i++)
+				{
+					send_to(100 + i, i);
+					CHECK_INT(finish(100 + i, RSTAR_OUTCOME_ANSWER), RSTAR_VERDICT_DONE);
+				}
+				verdict = kind == 0 ? finish_status(0, 500, -1) :
+					finish(0, kind == 1 ? RSTAR_OUTCOME_TRANSPORT : RSTAR_OUTCOME_TIMEOUT);
+				for (int i = 0; i < n; i++)
+					CHECK_STR(state(i).state, "closed");
+			} while (verdict == RSTAR_VERDICT_RETRY && attempts < 20);
+			CHECK_INT(verdict, RSTAR_VERDICT_FAIL);
+			CHECK_INT(attempts, 3);
+			CHECK_INT(__builtin_popcount((unsigned) visited), 2);
+		}
+	}
+
+	CASE("poison: also when nothing else is in flight, and asked for again and again");
+	setup(3, 0, 2);
+	for (int round = 0; round < 20; round++)
+	{
+		samples[0].failures = samples[0].transports = 0;
+		samples[0].tried = 0;
+		samples[0].last_endpoint = -1;
+		for (int attempt = 0; attempt < 3; attempt++)
+		{
+			now = samples[0].not_before > now ? samples[0].not_before : now;
+			CHECK(send(0) >= 0);
+			CHECK_INT(finish_status(0, 500, -1), attempt < 2 ? RSTAR_VERDICT_RETRY : RSTAR_VERDICT_FAIL);
+		}
+		now += S;
+	}
+	for (int i = 0; i < 3; i++)
+		CHECK_STR(state(i).state, "closed");
+}
+
+/*
+ * Endpoints come and go, are renumbered and renamed, while samples are in
+ * flight: what is counted is what is there.
+ */
+static bool
+random_updates(int steps)
+{
+	const char *names[8];
+	int			n = 1 + (int) (any() % 6);
+	int			first = (int) (any() % 3);
+
+	setup(n, 0, 2);
+	for (int i = 0; i < n; i++)
+		names[i] = urls[i];
+	for (int i = 0; i < LIVES; i++)
+		samples[i].affinity = any() % 8;
+	for (int step = 0; step < steps && !check_broken; step++)
+	{
+		int			i = (int) (any() % LIVES);
+		int64_t		wake;
+
+		now += (int64_t) (any() % (100 * MS));
+		if (any() % 16 == 0)
+		{
+			RstarRouteConfig config = {any() % 2 ? 0 : 8, 2};
+			const char *next[8];
+			int			map[8];
+			int			m = 1 + (int) (any() % 6);
+
+			first = (int) (any() % 3);
+			for (int e = 0; e < m; e++)
+				next[e] = urls[(first + e * (step % 2 ? 1 : 3)) % 8];	/* no two alike */
+			CHECK(rstar_route_update(route, next, m, &config, now, map));
+			for (int e = 0; e < n; e++)
+			{
+				CHECK(map[e] >= -1 && map[e] < m);
+				if (map[e] >= 0)
+					CHECK_STR(next[map[e]], names[e]);
+				else
+					for (int f = 0; f < m; f++)
+						CHECK(strcmp(next[f], names[e]) != 0);
+			}
+			for (int j = 0; j < LIVES; j++)
+			{
+				if (samples[j].endpoint >= 0)
+					samples[j].endpoint = map[samples[j].endpoint] < 0 ? -2 : map[samples[j].endpoint];
+				if (samples[j].last_endpoint >= 0)
+					samples[j].last_endpoint = map[samples[j].last_endpoint];
+				samples[j].tried = 0;
+			}
+			n = m;
+			memcpy(names, next, sizeof(names));
+		}
+		else if (samples[i].endpoint != -1)
+		{
+			RstarOutcome outcome = random_outcome(50);
+
+			/* -2: in flight, to one that has gone */
+			if (samples[i].endpoint == -2)
+				samples[i].endpoint = -1;
+			if (rstar_route_finished(route, &samples[i], &outcome, now) != RSTAR_VERDICT_RETRY)
+			{
+				uint64_t	affinity = samples[i].affinity;
+
+				memset(&samples[i], 0, sizeof(samples[i]));
+				samples[i].affinity = affinity;
+				samples[i].request = (uint32_t) any();
+				samples[i].mapping = (uint32_t) (any() % 2);
+				samples[i].endpoint = samples[i].last_endpoint = -1;
+			}
+		}
+		else
+			(void) send(i);
+		while ((i = rstar_route_probe(route, now, &wake)) >= 0)
+		{
+			if (any() % 4)
+				rstar_route_probed(route, i, any() % 2, now);
+		}
+		for (int e = 0; e < n; e++)
+		{
+			int			there = 0;
+
+			for (int j = 0; j < LIVES; j++)
+				there += samples[j].endpoint == e;
+			CHECK_INT(state(e).in_flight, there);
+			CHECK_STR(state(e).url, names[e]);
+		}
+	}
+	/* in the end all are well, and everything is sent and answered */
+	for (int i = 0; i < LIVES; i++)
+	{
+		if (samples[i].endpoint == -2)
+			samples[i].endpoint = -1;
+		else if (samples[i].endpoint >= 0)
+			finish(i, RSTAR_OUTCOME_ANSWER);
+	}
+	for (int e = 0; e < n; e++)
+		CHECK_INT(state(e).in_flight, 0);
+	return !check_broken;
+}
+
+static void
+test_random_updates(void)
+{
+	for (int i = 0; i < 100; i++)
+	{
+		char		name[64];
+
+		snprintf(name, sizeof(name), "random updates %d", i);
+		CASE(name);
+		if (!random_updates(1000))
+			break;
+	}
+}
+
 static void
 test_random(void)
 {
@@ -1582,10 +2075,16 @@ main(int argc, char **argv)
 	test_transport();
 	test_breaker();
 	test_misconfigured();
+	test_untrusted();
+	test_changes();
 	test_unavailable();
 	test_update();
 	test_simulations();
+	test_jitter();
+	test_bounded_load();
+	test_poison();
 	test_random();
+	test_random_updates();
 	rstar_route_free(route);
 	return check_end("route_test");
 }
