@@ -266,6 +266,52 @@ COMMENT ON FUNCTION retrostar.cache_prune(interval, bigint) IS
 	'removes old rows of retrostar.score_cache and returns their number';
 -- It needs DELETE on the table, which the caller's role must have; no more.
 
+--
+-- Scheduled refreshes
+--
+CREATE TABLE retrostar.refresh_log (
+	run bigint GENERATED ALWAYS AS IDENTITY,
+	matview regclass NOT NULL,
+	pid integer NOT NULL,
+	started timestamptz NOT NULL,
+	finished timestamptz,
+	status text NOT NULL,
+	sent bigint NOT NULL DEFAULT 0,
+	failed bigint NOT NULL DEFAULT 0,
+	skipped integer NOT NULL DEFAULT 0,
+	message text,
+	CONSTRAINT refresh_log_pkey PRIMARY KEY (run),
+	CONSTRAINT refresh_log_status_check CHECK (status IN ('running', 'done', 'failed', 'interrupted'))
+);
+CREATE INDEX refresh_log_matview_idx ON retrostar.refresh_log (matview, run);
+COMMENT ON SEQUENCE retrostar.refresh_log_run_seq IS 'numbers of the runs';
+COMMENT ON TABLE retrostar.refresh_log IS 'runs of retrostar.refresh(), the last 1000 of each view';
+COMMENT ON COLUMN retrostar.refresh_log.run IS 'number of the run';
+COMMENT ON COLUMN retrostar.refresh_log.matview IS 'the materialized view';
+COMMENT ON COLUMN retrostar.refresh_log.pid IS 'process of the session that ran it';
+COMMENT ON COLUMN retrostar.refresh_log.started IS 'when it began';
+COMMENT ON COLUMN retrostar.refresh_log.finished IS 'when it ended, or when the next run found that it had been killed';
+COMMENT ON COLUMN retrostar.refresh_log.status IS 'running, done, failed, or interrupted (killed)';
+COMMENT ON COLUMN retrostar.refresh_log.sent IS 'pairs that the model was asked for, until now';
+COMMENT ON COLUMN retrostar.refresh_log.failed IS 'pairs that could not be scored';
+COMMENT ON COLUMN retrostar.refresh_log.skipped IS 'runs that were skipped because this one was still going on';
+COMMENT ON COLUMN retrostar.refresh_log.message IS 'the error, or why the first pair could not be scored';
+-- A message may quote what the view's query has read.
+ALTER TABLE retrostar.refresh_log ENABLE ROW LEVEL SECURITY;
+CREATE POLICY refresh_log_policy ON retrostar.refresh_log FOR SELECT
+	USING (EXISTS (SELECT FROM pg_catalog.pg_class c
+		WHERE c.oid OPERATOR(pg_catalog.=) matview AND pg_catalog.pg_has_role(c.relowner, 'USAGE')));
+COMMENT ON POLICY refresh_log_policy ON retrostar.refresh_log IS 'the owner of a view reads its entries';
+GRANT SELECT ON retrostar.refresh_log TO PUBLIC;
+
+-- It commits, so it has no SET clause; it runs as the caller, who must be
+-- allowed to refresh the view.
+CREATE PROCEDURE retrostar.refresh(matview regclass)
+	AS 'MODULE_PATHNAME', 'retrostar_refresh'
+	LANGUAGE C;
+COMMENT ON PROCEDURE retrostar.refresh(regclass) IS
+	'refreshes a materialized view of scores without a snapshot while the model works; for scheduled jobs';
+
 CREATE FUNCTION retrostar.parse_reply(
 	body text,
 	status integer DEFAULT 200,

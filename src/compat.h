@@ -14,11 +14,13 @@
 #include "postgres.h"
 
 #include "access/genam.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_database.h"
 #include "catalog/pg_foreign_server.h"
 #include "executor/executor.h"
 #include "storage/latch.h"
 #include "utils/acl.h"
+#include "utils/guc.h"
 #include "utils/wait_event.h"
 
 /* 16: the varlena macros moved out of postgres.h */
@@ -37,12 +39,30 @@
 #if PG_VERSION_NUM >= 160000
 #define rstar_database_ownercheck(dboid, roleid) \
 	object_ownercheck(DatabaseRelationId, dboid, roleid)
+#define rstar_relation_ownercheck(relid, roleid) \
+	object_ownercheck(RelationRelationId, relid, roleid)
 #define rstar_server_aclcheck(serverid, roleid, mode) \
 	object_aclcheck(ForeignServerRelationId, serverid, roleid, mode)
 #else
 #define rstar_database_ownercheck(dboid, roleid) pg_database_ownercheck(dboid, roleid)
+#define rstar_relation_ownercheck(relid, roleid) pg_class_ownercheck(relid, roleid)
 #define rstar_server_aclcheck(serverid, roleid, mode) \
 	pg_foreign_server_aclcheck(serverid, roleid, mode)
+#endif
+
+/*
+ * 17: the privilege MAINTAIN is enough to refresh a materialized view, and its
+ * query runs with a safe search_path
+ */
+#if PG_VERSION_NUM >= 170000
+#define rstar_may_refresh(relid, roleid) \
+	(pg_class_aclcheck(relid, roleid, ACL_MAINTAIN) == ACLCHECK_OK)
+#define RSTAR_MAY_NOT_REFRESH ACLCHECK_NO_PRIV
+#define rstar_restrict_search_path() RestrictSearchPath()
+#else
+#define rstar_may_refresh(relid, roleid) rstar_relation_ownercheck(relid, roleid)
+#define RSTAR_MAY_NOT_REFRESH ACLCHECK_NOT_OWNER
+#define rstar_restrict_search_path() ((void) 0)
 #endif
 
 /* 17: a wait event set belongs to a resource owner (here none), not a context */
@@ -75,9 +95,11 @@
 #if PG_VERSION_NUM >= 180000
 #define RSTAR_RUN_ARGS QueryDesc *queryDesc, ScanDirection direction, uint64 count
 #define RSTAR_RUN_PASS queryDesc, direction, count
+#define rstar_executor_run(queryDesc) ExecutorRun(queryDesc, ForwardScanDirection, 0)
 #else
 #define RSTAR_RUN_ARGS QueryDesc *queryDesc, ScanDirection direction, uint64 count, bool execute_once
 #define RSTAR_RUN_PASS queryDesc, direction, count, execute_once
+#define rstar_executor_run(queryDesc) ExecutorRun(queryDesc, ForwardScanDirection, 0, true)
 #endif
 
 /* 18: the declarations of EXPLAIN are spread over more headers */

@@ -24,6 +24,7 @@
 #include "utils/timestamp.h"
 
 #include "cache.h"
+#include "check.h"
 #include "failure.h"
 #include "guc.h"
 #include "launch.h"
@@ -229,7 +230,7 @@ retrostar_check(PG_FUNCTION_ARGS)
 		RstarResult result;
 		bool		ok;
 
-		rstar_score_check(serverid, mapping, i, &result);
+		rstar_check_endpoint(serverid, mapping, i, &result);
 		ok = result.status == RSTAR_STATUS_OK;
 		check_row(rsinfo, urls[i], ok,
 				  ok ? rstar_failure_text(result.detail, strlen(result.detail)) :

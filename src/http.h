@@ -46,6 +46,7 @@ typedef enum RstarHttpResult
 	RSTAR_HTTP_UNTRUSTED,		/* its certificate cannot be verified */
 	RSTAR_HTTP_TIMEOUT,
 	RSTAR_HTTP_TOO_LARGE,		/* reply over the cap */
+	RSTAR_HTTP_NO_SOCKET,		/* this process or machine has none left */
 	RSTAR_HTTP_SETUP			/* CA file, memory: no use in trying again */
 } RstarHttpResult;
 
@@ -95,8 +96,11 @@ extern void rstar_http_poll(RstarHttpDone done);
  */
 extern void rstar_http_flush(void);
 
-/* "authorization" is the whole header line or NULL.  NULL: out of memory */
-extern RstarHttpHeaders *rstar_http_headers(const char *authorization);
+/*
+ * "key" is sent as a bearer token, or NULL; a reply that repeats it has
+ * asterisks in its place (hide.h).  Returns NULL when out of memory.
+ */
+extern RstarHttpHeaders *rstar_http_headers(const char *key);
 extern void rstar_http_headers_free(RstarHttpHeaders *headers);
 
 #endif							/* RSTAR_HTTP_H */

@@ -98,11 +98,14 @@ rstar_http_socket_open(void *arg, curlsocktype purpose, struct curl_sockaddr *ad
 	int			fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
 	Socket	   *known;
 
+	/* an address of a family that the machine does not have is passed over */
+	*(int *) arg = fd < 0 && errno != EAFNOSUPPORT ? errno : 0;
 	if (fd < 0)
 		return CURL_SOCKET_BAD;
 	known = find_socket(fd);
 	if (known == NULL)
 	{
+		*(int *) arg = ENOMEM;
 		close(fd);
 		return CURL_SOCKET_BAD;
 	}

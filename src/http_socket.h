@@ -34,7 +34,11 @@ extern int	rstar_http_socket_ready(RstarSocketEvent *events, int max);
 extern int	rstar_http_socket_watch(CURL *easy, curl_socket_t socket, int what,
 									void *owner, void *unused);
 
-/* For CURLOPT_OPENSOCKETFUNCTION and CURLOPT_CLOSESOCKETFUNCTION */
+/*
+ * For CURLOPT_OPENSOCKETFUNCTION and CURLOPT_CLOSESOCKETFUNCTION.  "arg" of the
+ * first is an int that becomes the errno when descriptors or memory have run
+ * out, which is our affair and not the endpoint's; else 0.
+ */
 extern curl_socket_t rstar_http_socket_open(void *arg, curlsocktype purpose,
 											struct curl_sockaddr *address);
 extern int	rstar_http_socket_close(void *arg, curl_socket_t socket);

@@ -15,6 +15,7 @@
 
 #include "portability/instr_time.h"
 
+#include "hide.h"
 #include "http_socket.h"
 #include "http_transfer.h"
 
@@ -33,11 +34,14 @@
 struct RstarHttpHeaders
 {
 	struct curl_slist *list;
+	char	   *key;			/* in one of these lines, or NULL */
 };
 
 static char *default_cainfo = NULL;
 static char *default_capath = NULL;
 
+static bool add_header(RstarHttpHeaders *headers, const char *line);
+static bool add_key(RstarHttpHeaders *headers, const char *key);
 static bool is_same(const char *known, const char *value);
 static bool set_text(RstarTransfer *transfer, CURLoption option, char **known, const char *value);
 static bool set_ca_file(RstarTransfer *transfer, const char *ca_file);
@@ -74,34 +78,53 @@ rstar_transfer_clock(void)
 }
 
 RstarHttpHeaders *
-rstar_http_headers(const char *authorization)
+rstar_http_headers(const char *key)
 {
 	static const char *const common[] = {
 		"Content-Type: application/json",
 		"Accept: application/json",
 		"Expect:"
 	};
-	RstarHttpHeaders *headers = malloc(sizeof(RstarHttpHeaders));
+	RstarHttpHeaders *headers = calloc(1, sizeof(RstarHttpHeaders));
+	bool		ok = headers != NULL;
 
-	if (headers == NULL)
-		return NULL;
-	headers->list = NULL;
-	for (int i = 0; i < (int) lengthof(common) + 1; i++)
-	{
-		const char *line = i < (int) lengthof(common) ? common[i] : authorization;
-		struct curl_slist *longer;
+	for (int i = 0; ok && i < (int) lengthof(common); i++)
+		ok = add_header(headers, common[i]);
+	if (ok && key != NULL)
+		ok = add_key(headers, key);
+	if (ok)
+		return headers;
+	rstar_http_headers_free(headers);
+	return NULL;
+}
 
-		if (line == NULL)
-			continue;
-		longer = curl_slist_append(headers->list, line);
-		if (longer == NULL)
-		{
-			rstar_http_headers_free(headers);
-			return NULL;
-		}
+static bool
+add_header(RstarHttpHeaders *headers, const char *line)
+{
+	struct curl_slist *longer = curl_slist_append(headers->list, line);
+
+	if (longer != NULL)
 		headers->list = longer;
+	return longer != NULL;
+}
+
+static bool
+add_key(RstarHttpHeaders *headers, const char *key)
+{
+	static const char scheme[] = "Authorization: Bearer ";
+	Size		size = sizeof(scheme) + strlen(key);
+	char	   *line = malloc(size);
+	bool		ok = line != NULL;
+
+	headers->key = strdup(key);
+	if (ok)
+	{
+		snprintf(line, size, "%s%s", scheme, key);
+		ok = add_header(headers, line) && headers->key != NULL;
+		explicit_bzero(line, size);
 	}
-	return headers;
+	free(line);
+	return ok;
 }
 
 void
@@ -110,6 +133,9 @@ rstar_http_headers_free(RstarHttpHeaders *headers)
 	if (headers == NULL)
 		return;
 	curl_slist_free_all(headers->list);
+	if (headers->key != NULL)
+		explicit_bzero(headers->key, strlen(headers->key));
+	free(headers->key);
 	free(headers);
 }
 
@@ -137,6 +163,7 @@ rstar_transfer_new(struct RstarHttpPool *pool, CURLSH *shared)
 	curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, on_send);
 	curl_easy_setopt(easy, CURLOPT_PREREQDATA, transfer);
 	curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, rstar_http_socket_open);
+	curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, &transfer->socket_errno);
 	curl_easy_setopt(easy, CURLOPT_CLOSESOCKETFUNCTION, rstar_http_socket_close);
 	curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
 	curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long) CURL_HTTP_VERSION_1_1);
@@ -166,6 +193,8 @@ rstar_transfer_set_up(RstarTransfer *transfer, const RstarHttpRequest *request)
 	transfer->len = 0;
 	transfer->too_large = transfer->no_memory = false;
 	transfer->sent = 0;
+	transfer->socket_errno = 0;
+	transfer->key = request->headers->key;
 	transfer->error[0] = '\0';
 	transfer->started = rstar_transfer_clock();
 	if (request->request_id != NULL)
@@ -289,6 +318,8 @@ rstar_transfer_reply(RstarTransfer *transfer, CURLcode code, RstarHttpReply *rep
 	long		status = 0;
 
 	curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &status);
+	if (transfer->key != NULL)
+		rstar_hide(transfer->data, transfer->len, transfer->key);
 	memset(reply, 0, sizeof(*reply));
 	reply->owner = transfer->owner;
 	reply->status = (int) status;
@@ -302,6 +333,7 @@ rstar_transfer_reply(RstarTransfer *transfer, CURLcode code, RstarHttpReply *rep
 	if (reply->result != RSTAR_HTTP_REPLY)
 		reply->error = transfer->too_large ? "reply is too large" :
 			transfer->no_memory ? "out of memory" :
+			transfer->socket_errno ? strerror(transfer->socket_errno) :
 			transfer->sent > 1 ? "the server closed the connection without a reply" :
 			transfer->error[0] ? transfer->error : curl_easy_strerror(code);
 }
@@ -315,6 +347,8 @@ classify(const RstarTransfer *transfer, CURLcode code, int status)
 		return RSTAR_HTTP_TOO_LARGE;
 	if (transfer->no_memory)
 		return RSTAR_HTTP_SETUP;
+	if (transfer->socket_errno != 0)
+		return RSTAR_HTTP_NO_SOCKET;
 	curl_easy_getinfo(transfer->easy, CURLINFO_PRETRANSFER_TIME_T, &sent_after);
 	switch (code)
 	{

@@ -38,6 +38,8 @@ struct RstarTransfer
 	Size		size;
 	bool		too_large;
 	bool		no_memory;
+	int			socket_errno;	/* why there is no socket; 0: there is one */
+	const char *key;			/* of the request's headers, or NULL */
 	int			sent;			/* times that curl began to send it */
 	int64		started;		/* us */
 	char	   *url;			/* what the handle has, NULL: its default */

@@ -48,6 +48,7 @@ static void make_memo(RstarStatement *statement);
 static void memo_goes(void *arg);
 static void remove_entry(RstarStatement *statement, RstarMemoEntry *entry);
 static void free_cookie(uint32 cookie);
+static void unpend(RstarStatement *statement, RstarMemoEntry *entry);
 static void not_needed(RstarStatement *statement, RstarMemoEntry *entry);
 static void list_value(RstarStatement *statement, RstarMemoEntry *entry);
 static void unlist_value(RstarMemoEntry *entry);
@@ -162,6 +163,17 @@ rstar_memo_pend(RstarStatement *statement, RstarMemoEntry *entry,
 	entry->waiter = waiter;
 	entry->cookie = cookie;
 	dlist_push_tail(&statement->pending, &entry->link);
+	statement->npending++;
+}
+
+/* Its waiter has been released */
+static void
+unpend(RstarStatement *statement, RstarMemoEntry *entry)
+{
+	free_cookie(entry->cookie);
+	dlist_delete(&entry->link);
+	statement->npending--;
+	entry->waiter = NULL;
 }
 
 void
@@ -215,8 +227,7 @@ rstar_memo_forget(RstarStatement *statement, const RstarMemoKey *key)
 	}
 	rstar_queue_release(entry->waiter);
 	rstar_progress_moved(RSTAR_PLACE_PENDING, RSTAR_PLACE_NOT_AWAITED);
-	free_cookie(entry->cookie);
-	dlist_delete(&entry->link);
+	unpend(statement, entry);
 	remove_entry(statement, entry);
 }
 
@@ -308,9 +319,7 @@ drain(void)
 
 		if (entry == NULL)
 			continue;			/* an error came before it was put down */
-		free_cookie(cookie);
-		dlist_delete(&entry->link);
-		entry->waiter = NULL;
+		unpend(statement, entry);
 		rstar_memo_set(statement, entry, &result);
 	}
 }
@@ -352,9 +361,7 @@ give_up(RstarStatement *statement, RstarMemoEntry *entry)
 	RstarResult result;
 
 	rstar_queue_detach(entry->waiter, &result);
-	free_cookie(entry->cookie);
-	dlist_delete(&entry->link);
-	entry->waiter = NULL;
+	unpend(statement, entry);
 	result.status = RSTAR_STATUS_DEADLINE;
 	rstar_memo_set(statement, entry, &result);
 }
@@ -373,6 +380,17 @@ shorten(long *timeout, TimestampTz deadline)
 	return left > 0;
 }
 
+void
+rstar_memo_wait_until(RstarStatement *statement, int left)
+{
+	drain();
+	while (statement->npending > left)
+	{
+		rstar_queue_wait(NULL, NULL, rstar_launch_ensure());
+		drain();
+	}
+}
+
 bool
 rstar_memo_wait_for_room(const RstarSpec *spec, TimestampTz deadline)
 {
@@ -383,6 +401,21 @@ rstar_memo_wait_for_room(const RstarSpec *spec, TimestampTz deadline)
 	rstar_queue_wait(NULL, spec, timeout);
 	drain();
 	return true;
+}
+
+int64
+rstar_memo_failed(const RstarStatement *statement)
+{
+	HASH_SEQ_STATUS status;
+	const RstarMemoEntry *entry;
+	int64		n = 0;
+
+	if (statement->memo == NULL)
+		return 0;
+	hash_seq_init(&status, statement->memo);
+	while ((entry = hash_seq_search(&status)) != NULL)
+		n += entry->state == RSTAR_MEMO_FAILED;
+	return n;
 }
 
 void
@@ -397,4 +430,5 @@ rstar_memo_release(RstarStatement *statement)
 		rstar_progress_moved(RSTAR_PLACE_PENDING, RSTAR_PLACE_NOT_AWAITED);
 		free_cookie(entry->cookie);
 	}
+	statement->npending = 0;
 }

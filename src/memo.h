@@ -113,10 +113,19 @@ extern void rstar_memo_wait(RstarStatement *statement, RstarMemoEntry *entry,
 							TimestampTz deadline);
 
 /*
+ * Waits, interruptibly, until no more than "left" entries of the statement are
+ * PENDING.
+ */
+extern void rstar_memo_wait_until(RstarStatement *statement, int left);
+
+/*
  * Waits, interruptibly, after FULL for this spec; false when "deadline"
  * (0: none) has passed.
  */
 extern bool rstar_memo_wait_for_room(const RstarSpec *spec, TimestampTz deadline);
+
+/* How many entries have FAILED */
+extern int64 rstar_memo_failed(const RstarStatement *statement);
 
 /* At the end of a statement: gives up what it waits for.  Never raises. */
 extern void rstar_memo_release(RstarStatement *statement);

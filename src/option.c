@@ -242,10 +242,11 @@ set_presets(Oid catalog, void *target)
 	for (size_t i = 0; i < lengthof(option_defs); i++)
 	{
 		const OptionDef *def = &option_defs[i];
-		char	   *field = (char *) target + def->offset;
+		char	   *field;
 
 		if (def->catalog != catalog)
 			continue;
+		field = (char *) target + def->offset;
 		if (def->kind == OPTION_REAL)
 			*(double *) field = def->preset;
 		else if (def->kind == OPTION_INTEGER || def->kind == OPTION_TIME)

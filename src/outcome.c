@@ -46,6 +46,12 @@ rstar_outcome_judge(const RstarHttpReply *reply, bool want_text, RstarReply *par
 			verdict->outcome.kind = RSTAR_OUTCOME_TIMEOUT;
 			verdict->status = RSTAR_STATUS_TIMEOUT;
 			return;
+		case RSTAR_HTTP_NO_SOCKET:
+			/* Fewer at once, and later: as if the endpoint pushed back */
+			verdict->outcome.kind = RSTAR_OUTCOME_STATUS;
+			verdict->outcome.status = 503;
+			verdict->status = RSTAR_STATUS_UNREACHABLE;
+			return;
 		case RSTAR_HTTP_SETUP:
 			/* Our own fault: it says nothing of the endpoint, and fails */
 			verdict->outcome.kind = RSTAR_OUTCOME_CANCELLED;

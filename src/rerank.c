@@ -35,6 +35,7 @@
 #include "passes.h"
 #include "rerank.h"
 #include "statement.h"
+#include "warm.h"
 
 /* One document of a set */
 typedef struct SetDoc
@@ -68,6 +69,7 @@ struct RstarSet
 	int			top_n;			/* 0: all */
 	TimestampTz deadline;
 	bool		late;			/* the deadline has passed */
+	bool		incomplete;		/* a refresh waits for a part of this round */
 	SetDoc	   *docs;
 	int			ndocs;
 	int			maxdocs;
@@ -311,7 +313,10 @@ ask(RstarSet *set, SetDoc *doc, int samples)
 									set->deadline);
 	doc->asked = samples;
 	if (doc->entry == NULL)
+	{
 		doc->failed = true;		/* on_miss = skip */
+		set->incomplete = set->incomplete || rstar_warm_unknown();
+	}
 }
 
 RstarRanked *
@@ -381,7 +386,7 @@ begin_round(RstarSet *set)
 	MemoryContext old = CurrentMemoryContext;
 	MemoryContext scratch;
 
-	if (past_deadline(set) || rstar_passes_next(set->passes) == 0)
+	if (past_deadline(set) || set->incomplete || rstar_passes_next(set->passes) == 0)
 	{
 		set->done = true;
 		return false;

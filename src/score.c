@@ -5,7 +5,7 @@
  *		this order.
  *
  * Called by: functions.c, scan.c.  Calls: pair.c, memo.c, queue.c, cache.c,
- * prompt.c, launch.c, failure.c, progress.c.
+ * prompt.c, launch.c, failure.c, progress.c, warm.c.
  *
  * Copyright (c) 2026, the retrostar authors
  *
@@ -28,6 +28,7 @@
 #include "queue.h"
 #include "score.h"
 #include "statement.h"
+#include "warm.h"
 
 /* One pair on its way through look-up and submission */
 typedef struct Ask
@@ -61,11 +62,6 @@ static RstarSubmitted ask_once(Ask *ask, uint32 cookie, RstarWaiter **waiter,
 static bool known_suffices(Ask *ask, RstarResult *result);
 static bool limit_reached(const Ask *ask);
 RSTAR_NORETURN static void raise_limit(const Ask *ask);
-static RstarSubmitted fill_entry(RstarStatement *statement, const RstarCall *call,
-								 RstarMemoEntry *entry, RstarText query, RstarText doc,
-								 const RstarTally *have, bool ahead, TimestampTz until);
-static double outcome(RstarStatement *statement, RstarMemoEntry *entry, const char *server,
-					  bool *isnull);
 
 double
 rstar_score_get(const NullableDatum *args, bool *isnull)
@@ -96,10 +92,12 @@ rstar_score_get(const NullableDatum *args, bool *isnull)
 		RstarText	doc = rstar_pair_text(args[RSTAR_ARG_DOC].value);
 
 		rstar_pair_key(call, query, doc, &key);
+		if (rstar_warm_asks())
+			return rstar_warm_score(call, &key, query, doc, isnull);
 		entry = find_entry(statement, &key, call->samples);
 		if (entry->state == RSTAR_MEMO_NEW &&
-			fill_entry(statement, call, entry, query, doc, NULL, false,
-					   deadline(statement)) == RSTAR_SUBMITTED_NONE)
+			rstar_score_fill(statement, call, entry, query, doc, NULL, false,
+							 deadline(statement)) == RSTAR_SUBMITTED_NONE)
 		{
 			rstar_memo_evaluated(statement, entry);
 			return 0;			/* on_miss = skip */
@@ -107,7 +105,7 @@ rstar_score_get(const NullableDatum *args, bool *isnull)
 	}
 	if (entry->state == RSTAR_MEMO_PENDING)
 		rstar_memo_wait(statement, entry, deadline(statement));
-	score = outcome(statement, entry, call->server.name, isnull);
+	score = rstar_score_outcome(statement, entry, call->server.name, isnull);
 	rstar_memo_evaluated(statement, entry);
 	return score;
 }
@@ -143,7 +141,7 @@ rstar_score_ahead(const NullableDatum *args, int samples, RstarScoreStats *stats
 	RstarKey	key;
 
 	ahead->valid = false;
-	if (args[RSTAR_ARG_QUERY].isnull || args[RSTAR_ARG_DOC].isnull)
+	if (args[RSTAR_ARG_QUERY].isnull || args[RSTAR_ARG_DOC].isnull || rstar_warm_asks())
 		return false;
 	rstar_score_require_preload();
 	statement = rstar_statement_current();
@@ -161,8 +159,8 @@ rstar_score_ahead(const NullableDatum *args, int samples, RstarScoreStats *stats
 	entry = ahead->entry = find_entry(statement, &key, ahead->samples);
 	if (entry->state == RSTAR_MEMO_NEW)
 	{
-		RstarSubmitted submitted = fill_entry(statement, call, entry, query, doc, NULL, true,
-											  deadline(statement));
+		RstarSubmitted submitted = rstar_score_fill(statement, call, entry, query, doc, NULL,
+													true, deadline(statement));
 
 		if (submitted == RSTAR_SUBMITTED_SENT)
 			entry->stats = stats;
@@ -276,7 +274,15 @@ rstar_score_submit(RstarStatement *statement, const RstarCall *call, const Rstar
 	RstarMemoEntry *entry = MemoryContextAllocZero(statement->context, sizeof(RstarMemoEntry));
 
 	rstar_score_memo_key(&entry->key, key, samples);
-	if (fill_entry(statement, call, entry, query, doc, have, false, until) != RSTAR_SUBMITTED_NONE)
+	if (rstar_warm_asks())
+	{
+		if (rstar_warm_ask(call, key, query, doc, samples, have, false, &entry->tally))
+		{
+			entry->state = RSTAR_MEMO_VALUE;
+			return entry;
+		}
+	}
+	else if (rstar_score_fill(statement, call, entry, query, doc, have, false, until) != RSTAR_SUBMITTED_NONE)
 		return entry;
 	pfree(entry);
 	return NULL;
@@ -297,15 +303,10 @@ rstar_score_forget(const RstarAhead *aheads, int n)
 	}
 }
 
-/*
- * Fills a new entry: with a score that is known, or with a request that it
- * waits for.  NONE: on_miss is "skip" and the score is not known; the entry
- * stays RSTAR_MEMO_NEW.
- */
-static RstarSubmitted
-fill_entry(RstarStatement *statement, const RstarCall *call, RstarMemoEntry *entry,
-		   RstarText query, RstarText doc, const RstarTally *have, bool ahead,
-		   TimestampTz until)
+RstarSubmitted
+rstar_score_fill(RstarStatement *statement, const RstarCall *call, RstarMemoEntry *entry,
+				 RstarText query, RstarText doc, const RstarTally *have, bool ahead,
+				 TimestampTz until)
 {
 	Ask			ask;
 	RstarWaiter *waiter = NULL;
@@ -313,6 +314,8 @@ fill_entry(RstarStatement *statement, const RstarCall *call, RstarMemoEntry *ent
 	RstarSubmitted submitted;
 	uint32		cookie;
 
+	if (rstar_warm_take(statement, entry))
+		return RSTAR_SUBMITTED_DONE;
 	ask_begin(&ask, statement, call, &entry->key.key, query, doc);
 	ask.spec.samples = entry->key.samples;
 	ask.have = have;
@@ -325,6 +328,12 @@ fill_entry(RstarStatement *statement, const RstarCall *call, RstarMemoEntry *ent
 		submitted = ask_once(&ask, cookie, &waiter, &result);
 		if (submitted != RSTAR_SUBMITTED_FULL)
 			break;
+		if (rstar_warm_asks())
+		{
+			rstar_warm_full(&ask.spec);
+			submitted = RSTAR_SUBMITTED_NONE;
+			break;
+		}
 		if (!rstar_memo_wait_for_room(&ask.spec, until))
 		{
 			memset(&result, 0, sizeof(result));
@@ -333,6 +342,8 @@ fill_entry(RstarStatement *statement, const RstarCall *call, RstarMemoEntry *ent
 			break;
 		}
 	}
+	if (submitted == RSTAR_SUBMITTED_SENT)
+		rstar_warm_sent();
 	if (submitted == RSTAR_SUBMITTED_NONE && ahead)
 		rstar_progress_unwanted();	/* for now: the call itself comes later */
 	else
@@ -501,8 +512,8 @@ raise_limit(const Ask *ask)
 			 errhint("Raise \"retrostar.request_limit\", or score fewer rows.  What was scored stays in the cache.")));
 }
 
-static double
-outcome(RstarStatement *statement, RstarMemoEntry *entry, const char *server, bool *isnull)
+double
+rstar_score_outcome(RstarStatement *statement, RstarMemoEntry *entry, const char *server, bool *isnull)
 {
 	if (entry->state == RSTAR_MEMO_VALUE)
 	{
@@ -531,13 +542,19 @@ rstar_score_explain(RstarStatement *statement, const RstarCall *call, const Rsta
 	bool		isnull;
 
 	memset(tally, 0, sizeof(RstarTally));
+	if (rstar_warm_asks())
+	{
+		(void) rstar_warm_ask(call, key, query, doc, call->samples, NULL, true, tally);
+		pfree(entry);
+		return;
+	}
 	rstar_score_memo_key(&entry->key, key, call->samples);
 	entry->explained = true;
-	if (fill_entry(statement, call, entry, query, doc, NULL, false, deadline(statement)) != RSTAR_SUBMITTED_NONE)
+	if (rstar_score_fill(statement, call, entry, query, doc, NULL, false, deadline(statement)) != RSTAR_SUBMITTED_NONE)
 	{
 		if (entry->state == RSTAR_MEMO_PENDING)
 			rstar_memo_wait(statement, entry, deadline(statement));
-		(void) outcome(statement, entry, call->server.name, &isnull);
+		(void) rstar_score_outcome(statement, entry, call->server.name, &isnull);
 		*tally = isnull ? entry->failure->tally : entry->tally;
 	}
 	if (entry->failure != NULL)
@@ -570,7 +587,8 @@ rstar_score_prefetch(const NullableDatum *args, bool *isnull)
 	ask_begin(&ask, statement, call, &key, query, doc);
 	ask.spec.detached = true;
 	rstar_progress_wanted();
-	while ((submitted = ask_once(&ask, 0, &waiter, &result)) == RSTAR_SUBMITTED_FULL)
+	while ((submitted = ask_once(&ask, 0, &waiter, &result)) == RSTAR_SUBMITTED_FULL &&
+		   !rstar_warm_asks())
 		(void) rstar_memo_wait_for_room(&ask.spec, 0);
 	count_way(submitted, &result);
 	rstar_progress_moved(RSTAR_PLACE_LOOKED_FOR,
@@ -588,40 +606,6 @@ rstar_score_prefetch(const NullableDatum *args, bool *isnull)
 		*isnull = true;
 	}
 	return submitted == RSTAR_SUBMITTED_DONE;
-}
-
-/* Its waiter has a memo entry of its own, which no pair leads to */
-void
-rstar_score_check(Oid serverid, Oid mapping, int endpoint, RstarResult *result)
-{
-	RstarStatement *statement = rstar_statement_current();
-	RstarMemoEntry  *entry = MemoryContextAllocZero(statement->context, sizeof(RstarMemoEntry));
-	RstarWaiter *waiter;
-	RstarSpec	spec;
-	uint32		cookie;
-
-	rstar_score_require_preload();
-	memset(&spec, 0, sizeof(spec));
-	spec.kind = RSTAR_KIND_CHECK;
-	spec.serverid = serverid;
-	spec.mapping = mapping;
-	spec.endpoint = endpoint;
-	spec.samples = 1;
-	spec.model = "";
-	rstar_progress_wanted();
-	for (;;)
-	{
-		cookie = rstar_memo_cookie();
-		if (rstar_queue_submit(&spec, cookie, &waiter, result) == RSTAR_SUBMITTED_SENT)
-			break;
-		(void) rstar_memo_wait_for_room(&spec, 0);
-	}
-	rstar_memo_pend(statement, entry, waiter, cookie);
-	rstar_memo_wait(statement, entry, 0);
-	/* Without a score it does not make a value */
-	*result = *entry->failure;
-	if (result->status == RSTAR_STATUS_OK)
-		rstar_progress_moved(RSTAR_PLACE_FAILED, RSTAR_PLACE_DONE);
 }
 
 void

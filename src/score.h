@@ -107,6 +107,26 @@ extern bool rstar_score_announced(const struct RstarStatement *statement,
 								  Datum query, Datum doc, RstarKey *key);
 
 /*
+ * For warm.c.  Fills a new entry: with a score that is known, or with a
+ * request that it waits for.  NONE, and the entry stays RSTAR_MEMO_NEW: the
+ * score is not known and on_miss is "skip", or it was not to be waited for
+ * (the cache is warmed) and the queue is full.
+ */
+extern RstarSubmitted rstar_score_fill(struct RstarStatement *statement,
+									   const struct RstarCall *call,
+									   struct RstarMemoEntry *entry,
+									   RstarText query, RstarText doc,
+									   const RstarTally *have, bool ahead, TimestampTz until);
+
+/*
+ * The score of an entry that is not PENDING; of a FAILED one NULL, counted for
+ * the statement's warning, or an error, as retrostar.on_error says.
+ */
+extern double rstar_score_outcome(struct RstarStatement *statement,
+								  struct RstarMemoEntry *entry,
+								  const char *server, bool *isnull);
+
+/*
  * The score of a pair for retro_star_explain(): the replies to what it asks
  * for are kept.  *tally: the samples behind the score, none when it failed or
  * is not to be asked for.  Waits, and raises errors, as rstar_score_get().
@@ -114,12 +134,6 @@ extern bool rstar_score_announced(const struct RstarStatement *statement,
 extern void rstar_score_explain(struct RstarStatement *statement,
 								const struct RstarCall *call, const RstarKey *key,
 								RstarText query, RstarText doc, RstarTally *tally);
-
-/*
- * Asks one endpoint of a server for its models, through the worker; waits.
- * Does not raise an error when the endpoint is at fault.
- */
-extern void rstar_score_check(Oid serverid, Oid mapping, int endpoint, RstarResult *result);
 
 /* Raises an error when the library was not preloaded */
 extern void rstar_score_require_preload(void);

@@ -122,6 +122,8 @@ turn_target(RstarTarget *target, int64 now)
 	wake = rstar_probe_turn(target, now);
 	if (target->ndelayed > 0)
 		send_delayed(target, now);
+	else
+		target->nready = 0;		/* they were cancelled, or failed at once */
 
 	target->silent = rstar_route_unavailable(target->route, now,
 											 target->config->unavailable_timeout * INT64CONST(1000));

@@ -29,6 +29,7 @@
 #include "memo.h"
 #include "progress.h"
 #include "statement.h"
+#include "warm.h"
 
 /* One executor run or utility command under way */
 typedef struct Frame
@@ -123,7 +124,7 @@ executor_end(QueryDesc *queryDesc)
 {
 	RstarStatement *statement = find_statement(queryDesc->estate->es_query_cxt);
 
-	if (statement != NULL)
+	if (statement != NULL && !rstar_warm_asks())
 		warn(statement);
 	if (prev_ExecutorEnd)
 		prev_ExecutorEnd(queryDesc);

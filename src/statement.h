@@ -36,6 +36,7 @@ typedef struct RstarStatement
 	/* score.c */
 	HTAB	   *memo;
 	dlist_head	pending;		/* memo entries that wait for a request */
+	int			npending;
 	dlist_head	values;			/* memo entries that may go, oldest first */
 	int64		sent;			/* samples, for request_limit */
 	TimestampTz started;		/* when the first call came, for the deadline */

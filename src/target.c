@@ -254,18 +254,12 @@ make_headers(RstarChannel *channel, const RstarServer *config)
 	PG_TRY();
 	{
 		char	   *key;
-		char	   *header = NULL;
 
 		StartTransactionCommand();
 		key = rstar_server_api_key(channel->mapping, config);
+		channel->headers = rstar_http_headers(key);
 		if (key != NULL)
-			header = psprintf("Authorization: Bearer %s", key);
-		channel->headers = rstar_http_headers(header);
-		if (header != NULL)
-		{
 			explicit_bzero(key, strlen(key));
-			explicit_bzero(header, strlen(header));
-		}
 		if (channel->headers == NULL)
 			strlcpy(channel->error, "out of memory", sizeof(channel->error));
 		CommitTransactionCommand();

@@ -166,6 +166,8 @@ set_up(Oid dboid)
 	set_setting("synchronous_commit", "off");
 	set_setting("lock_timeout", "100ms");
 	set_setting("statement_timeout", "0");
+	if (GetConfigOption("transaction_timeout", true, false) != NULL)
+		set_setting("transaction_timeout", "0");	/* since PostgreSQL 17 */
 	set_setting("idle_in_transaction_session_timeout", "0");
 	set_setting("search_path", "pg_catalog, pg_temp");
 	set_setting("row_security", "off");

@@ -29,7 +29,8 @@ only() {
 ok 'curl is included in http.c only' "$(only '#include <curl/' http.c http_socket.c http_socket.h http_transfer.c http_transfer.h)"
 ok 'json-c is included where replies are read only' \
 	"$(only '#include <json-c/' reply.c reply_error.c reply_models.c reply_details.c)"
-ok 'SPI is used in cache.c only' "$(only '#include "executor/spi.h"' cache.c)"
+# cache.c stores in the worker; refresh.c commits and is run by sessions
+ok 'SPI is used in cache.c and refresh.c only' "$(only '#include "executor/spi.h"' cache.c refresh.c)"
 ok 'version conditions stand in compat.h only' "$(only 'PG_VERSION_NUM' compat.h)"
 ok 'the lock is taken where shared memory is known only' \
 	"$(only 'rstar_shared->lock' shmem.c shmem.h request.c queue.c dispatch.c details.c launch.c counters.c)"

@@ -131,6 +131,28 @@ setup_install()
 			setup_die "still missing after the installation:" "$(echo "$packages" | tr '\n' ' ')"
 	fi
 	setup_find_postgres
+	if [ "$1" = test ]; then
+		packages=$(setup_missing_extensions)
+		# shellcheck disable=SC2086 # a list of names
+		if [ -n "$packages" ] && { [ "$(id -u)" = 0 ] || sudo -n true 2>/dev/null; }; then
+			setup_as_root $packages
+		fi
+	fi
+}
+
+# Other extensions that some tests use: of a PostgreSQL from packages, those
+# that apt knows.  Without them the tests are skipped.
+setup_missing_extensions()
+{
+	local dir pair name
+
+	case $PG_CONFIG in /usr/lib/postgresql/*/bin/pg_config) ;; *) return 0 ;; esac
+	command -v apt-cache >/dev/null || return 0
+	dir=$("$PG_CONFIG" --sharedir)/extension
+	for pair in pg_cron:cron vector:pgvector; do
+		name=postgresql-$(setup_major "$PG_CONFIG")-${pair#*:}
+		[ -e "$dir/${pair%:*}.control" ] || ! apt-cache show "$name" >/dev/null 2>&1 || echo "$name"
+	done
 }
 
 setup_as_root()

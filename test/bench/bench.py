@@ -19,7 +19,7 @@ import urllib.request
 from failures import cancel_part, endpoints_part
 from overhead import overhead_part
 from session import Session, cpu_us, rss_anon_mb, stalled_us
-from statements import sets_part, shapes_part
+from statements import refresh_part, sets_part, shapes_part
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 SIMULATOR = os.path.join(HERE, '..', 'simulator', 'simulator')
@@ -438,7 +438,7 @@ def sessions_part(bench):
 
 
 PARTS = {'rate': rate_part, 'cpu': cpu_part, 'instant': instant_part, 'cached': cached_part,
-         'sessions': sessions_part, 'sets': sets_part, 'shapes': shapes_part,
+         'sessions': sessions_part, 'sets': sets_part, 'shapes': shapes_part, 'refresh': refresh_part,
          'cancel': cancel_part, 'endpoints': endpoints_part, 'overhead': overhead_part}
 
 if __name__ == '__main__':

@@ -34,6 +34,7 @@ const SimFaultMode sim_fault_modes[] = {
 	{"too-long", ARRIVAL, sim_fault_do_too_long, NULL, "400: prompt longer than the context, in the dialect's words (=old: older ones); tokens=CONTEXT"},
 	{"model", ARRIVAL, sim_fault_do_model, NULL, "unknown model, in the dialect's words; =NAME"},
 	{"auth", ARRIVAL, sim_fault_do_key, NULL, "401, in the dialect's words"},
+	{"echo-key", ARRIVAL, sim_fault_do_echo_key, NULL, "401 that repeats the key it was given; status=CODE, envelope"},
 	{"forbidden", ARRIVAL, sim_fault_do_forbidden, NULL, "403"},
 	{"quota", ARRIVAL, sim_fault_do_quota, NULL, "429 insufficient_quota"},
 	{"rate-limit", ARRIVAL, sim_fault_do_rate_limit, NULL, "429 rate_limit_exceeded"},

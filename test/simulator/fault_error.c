@@ -16,6 +16,7 @@
 #include "deliver.h"
 #include "error.h"
 #include "fault_modes.h"
+#include "http.h"
 
 void
 sim_fault_do_status(SimRequest *req, SimFault *f)
@@ -47,6 +48,18 @@ sim_fault_do_key(SimRequest *req, SimFault *f)
 {
 	(void) f;
 	sim_error_key(req);
+}
+
+/* Some servers say which key they refused, as a whole or in parts */
+void
+sim_fault_do_echo_key(SimRequest *req, SimFault *f)
+{
+	const char *value = sim_http_header(req, "Authorization");
+	char		message[16384];
+
+	snprintf(message, sizeof(message), "Incorrect API key provided: %s",
+			 value != NULL ? value : "none");
+	sim_fault_error(req, f, 401, NULL, "invalid_api_key", NULL, message);
 }
 
 void

@@ -20,6 +20,7 @@ extern void sim_fault_do_status(SimRequest *req, SimFault *f);
 extern void sim_fault_do_too_long(SimRequest *req, SimFault *f);
 extern void sim_fault_do_model(SimRequest *req, SimFault *f);
 extern void sim_fault_do_key(SimRequest *req, SimFault *f);
+extern void sim_fault_do_echo_key(SimRequest *req, SimFault *f);
 extern void sim_fault_do_forbidden(SimRequest *req, SimFault *f);
 extern void sim_fault_do_quota(SimRequest *req, SimFault *f);
 extern void sim_fault_do_rate_limit(SimRequest *req, SimFault *f);

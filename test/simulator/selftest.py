@@ -461,6 +461,9 @@ def test_status_modes():
     for mark, (status, piece) in STATUS_MODES.items():
         r = s.chat(mark=mark)
         check(mark, r.status == status and piece in r.body and (piece or "empty" not in mark or not r.body), r)
+    r = s.chat(mark="echo-key", headers={"Authorization": "Bearer sk-1234"})
+    check("echo-key", r.status == 401 and b"provided: Bearer sk-1234" in r.body, r)
+    check("echo-key=.. as 500", s.chat(mark="echo-key,status=500").status == 500)
     check("engine-dead is empty", s.chat(mark="engine-dead").body == b"")
     check("shed's header", s.chat(mark="shed").headers["x-smg-error-code"] == "worker_overload_protection_shed")
     for value in ("7", "junk", "99999999999999999999", "-3", "1.5"):

@@ -20,20 +20,21 @@ use Test::More;
 use Time::HiRes ();
 
 our @EXPORT = qw(new_node start_simulator create_server queue wait_idle wait_until
-  sqlstate ask_background finish_background);
+  sqlstate ask_background finish_background has_extension);
 
 my $simulator = $ENV{RETROSTAR_SIMULATOR}
   // abs_path(dirname(__FILE__) . '/../simulator') . '/simulator';
 
 # A started node with the extension in database postgres.  %params: conf =>
-# lines for postgresql.conf, encoding => of the cluster, extension => 0.
+# lines for postgresql.conf, encoding => of the cluster, initdb => [more
+# options], extension => 0.
 sub new_node
 {
 	my ($name, %params) = @_;
 	my $node = PostgreSQL::Test::Cluster->new($name);
 	my $encoding = $params{encoding} // 'UTF8';
 
-	$node->init(extra => [ '--no-locale', '--encoding', $encoding ],
+	$node->init(extra => [ '--no-locale', '--encoding', $encoding, @{ $params{initdb} // [] } ],
 		allows_streaming => $params{allows_streaming} // 0);
 	$node->append_conf('postgresql.conf', "shared_preload_libraries = 'retrostar'\n")
 	  unless defined $params{preload} && !$params{preload};
@@ -121,6 +122,14 @@ sub sqlstate
 
 	return '00000' if $ret == 0;
 	return $stderr =~ /(?:ERROR|FATAL): +([0-9A-Z]{5}):/ ? $1 : "no SQLSTATE in: $stderr";
+}
+
+# Is this extension installed beside this PostgreSQL?
+sub has_extension
+{
+	my ($name) = @_;
+	chomp(my $dir = `pg_config --sharedir`);
+	return -e "$dir/extension/$name.control";
 }
 
 # Runs SQL in a session of its own, in the background.

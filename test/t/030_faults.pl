@@ -1,0 +1,193 @@
+# All failures of the simulator at once, endpoints that go and come back, and
+# crashes of our own: under load, in statements of a few hundred pairs.  No
+# pair is lost, every statement ends, and who can be scored is.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib $FindBin::RealBin;
+use JSON::PP;
+use PostgreSQL::Test::Utils;
+use RetroFaults;
+use RetroSession;
+use RetroTest;
+use Test::More;
+
+my $true = JSON::PP::true;
+my $false = JSON::PP::false;
+
+my $node = new_node('faults', conf => q(
+retrostar.worker_idle_timeout = '1h'
+retrostar.max_requests = 2048
+max_connections = 100
+));
+
+# Scores of pairs ('QUERY', 'pair 1') .. from a server that does not fail, at
+# temperature 0: what every other server has to say, too.
+my $well = start_simulator('--log', '0');
+create_server($node, 'postgres', 'well', $well, temperature => 0, cache_scope => 'well');
+
+sub pairs_of
+{
+	my ($query, $server, $n) = @_;
+
+	return "SELECT coalesce(retro_star_score('$query', 'pair ' || i, server => '$server')::text, 'NULL')
+		FROM generate_series(1, $n) i ORDER BY i";
+}
+
+# Rows that are neither NULL nor what a well server says
+sub wrong_scores
+{
+	my ($query, $out, $n) = @_;
+	my @rows = split(/\n/, $out);
+	my @right = split(/\n/, $node->safe_psql('postgres', pairs_of($query, 'well', $n)));
+
+	return grep { $rows[$_] ne 'NULL' && $rows[$_] ne $right[$_] } 0 .. $#right;
+}
+
+subtest 'a reply with bare control characters' => sub {
+	my $sim = start_simulator('--log', '0');
+
+	create_server($node, 'postgres', 'bare', $sim, temperature => 0);
+	$sim->control({ fail => [ { mode => 'raw-control', times => 1 } ] });
+	my $out = $node->safe_psql('postgres', pairs_of('bare', 'bare', 1));
+	is(scalar wrong_scores('bare', $out, 1), 0, 'the right score');
+	like($out, qr/^\d+$/, 'a score');
+	nothing_left($node, 'bare');
+};
+
+# Each failure that the simulator knows, with a value for those that need one.
+# Those without an end wait for the server's timeout, which is short.
+subtest 'all failures mixed' => sub {
+	my $pairs = 400;
+	my $sim = start_simulator('--seed', '7', '--log', '100000');
+	my %value = (score => '150', finish => 'stop', body => '{}', redirect => 'http://127.0.0.1:9/',
+		huge => 9_000_000, 'huge-chunked' => 9_000_000, drip => 1, 'content-type' => 'text/plain', usage => 'null',
+		choices => 'empty', json => 'array', deep => 1000);
+	my @modes = grep { $_ ne 'none' && $_ ne 'hold' } sort keys %{ $sim->_json('/sim/modes') };
+
+	cmp_ok(scalar @modes, '>', 60, 'the simulator says how it can fail');
+	create_server($node, 'postgres', 'mixed', $sim, temperature => 0, timeout => '1s', retries => 2);
+	$sim->control({ fail => [ map { { mode => $_, p => 0.006, defined $value{$_} ? (value => "$value{$_}") : () } } @modes ] });
+	my ($ret, $out, $err) = $node->psql('postgres',
+		"SET retrostar.on_error = 'null'; " . pairs_of('mixed', 'mixed', $pairs));
+	my ($scores, $nulls) = outcome_counts($out);
+	my %met = map { $_->{failure} => 1 } grep { $_->{failure} } @{ $sim->log(100_000) };
+
+	is($ret, 0, 'the statement ends');
+	is($scores + $nulls, $pairs, 'with a row for each pair');
+	is(scalar wrong_scores('mixed', $out, $pairs), 0, 'each score is the right one');
+	cmp_ok($scores, '>', $pairs / 2, "most pairs are scored ($scores)");
+	like($err, qr/WARNING: +$nulls pairs? could not be scored and (?:is|are) NULL/, 'one warning counts the others')
+	  if $nulls > 0;
+	cmp_ok(scalar keys %met, '>', @modes / 3, 'of many failures: ' . scalar keys %met);
+
+	# Who met no failure of his own has a score: the log knows each prompt.
+	my %failed;
+	for my $entry (@{ $sim->log(100_000) })
+	{
+		my ($i) = $entry->{body} =~ /pair (\d+)/ or next;
+		$failed{$i}++ if $entry->{failure};
+	}
+	my @rows = split(/\n/, $out);
+	is(scalar(grep { $rows[ $_ - 1 ] eq 'NULL' && !$failed{$_} } 1 .. $pairs), 0, 'no pair pays for its neighbours');
+
+	# What failed is asked again, and now has its score.
+	$sim->control({ fail_clear => $true });
+	$out = $node->safe_psql('postgres', pairs_of('mixed', 'mixed', $pairs));
+	is((outcome_counts($out))[0], $pairs, 'afterwards all are scored');
+	is(scalar wrong_scores('mixed', $out, $pairs), 0, 'rightly');
+	nothing_left($node, 'mixed');
+	is($sim->stats->{running} + $sim->stats->{hung}, 0, 'no request is left at the server');
+};
+
+# Several sessions, each with all the failures that say "not now" or break the
+# connection: none of them may fail a pair where others are answered.
+subtest 'failures that pass, under load' => sub {
+	my $sim = start_simulator('--seed', '11', '--log', '0', '--delay-ms', '2');
+	my @sessions;
+
+	create_server($node, 'postgres', 'passing', $sim, temperature => 0, retries => 100);
+	$sim->control({ fail => [ map { { mode => $_, p => 0.02 } }
+		qw(status queue-full overloaded preempted loading no-worker bad-gateway gateway-timeout engine-dead junk empty abort sse-error truncated no-score) ] });
+	push @sessions, ask_background($node, 'postgres', pairs_of("passing $_", 'passing', 60)) for 1 .. 6;
+	for my $i (1 .. 6)
+	{
+		my ($out, $err) = finish_background($sessions[ $i - 1 ]);
+		is((outcome_counts($out))[0], 60, 'a session has all its scores') or diag($err);
+		is(scalar wrong_scores("passing $i", $out, 60), 0, 'the right ones');
+	}
+	nothing_left($node, 'passing');
+};
+
+# Sessions that score pairs, all of them until the end
+sub load
+{
+	my ($server, $sessions, $pairs) = @_;
+
+	return map { ask_background($node, 'postgres',
+			"SELECT count(retro_star_score('load $server $_', 'pair ' || i, server => '$server')) FROM generate_series(1, $pairs) i") }
+	  1 .. $sessions;
+}
+
+sub kill_simulator
+{
+	my ($sim) = @_;
+	$sim->{harness}->signal('KILL');
+	$sim->{harness}->finish;
+	$sim->{harness} = undef;
+	return;
+}
+
+subtest 'the only endpoint is killed and comes back' => sub {
+	my @options = ('--delay-ms', '20', '--log', '0');
+	my $sim = start_simulator(@options);
+
+	create_server($node, 'postgres', 'single', $sim, unavailable_timeout => '180s', max_in_flight => 32);
+	my @sessions = load('single', 4, 150);
+	for my $round (1 .. 3)
+	{
+		$sim->wait_for('completed', 20);
+		kill_simulator($sim);
+		# Nobody is told: they wait.
+		is(queue($node, 'waiters > 0'), 't', 'the sessions wait');
+		$sim = start_simulator(@options, '--port', $sim->{port});
+	}
+	for (@sessions)
+	{
+		my ($out, $err) = finish_background($_);
+		is($out, 150, 'a statement has all its scores') or diag($err);
+	}
+	is($sim->stats->{peak_running} > 16 ? 'full' : $sim->stats->{peak_running}, 'full', 'the rate is what it was');
+	nothing_left($node, 'single');
+};
+
+subtest 'one of three endpoints is killed and comes back' => sub {
+	my @options = ('--delay-ms', '20', '--log', '0', '--max-running', '8');
+	my @sims = map { start_simulator(@options) } 1 .. 3;
+
+	create_server($node, 'postgres', 'three', join(',', map { $_->{url} } @sims), unavailable_timeout => '180s', max_in_flight => 8);
+	my @sessions = load('three', 6, 800);
+	$_->wait_for('completed', 10) for @sims;
+	kill_simulator($sims[1]);
+	my @before = map { $_->stats->{completed} } @sims[ 0, 2 ];
+	$sims[$_]->wait_for('completed', $before[ $_ / 2 ] + 150) for 0, 2;
+	pass('the two others go on');
+	$sims[1] = start_simulator(@options, '--port', $sims[1]{port});
+	$sims[1]->wait_for('completed', 1);
+	@before = map { $_->stats->{completed} } @sims;
+	$sims[1]->wait_for('completed', $before[1] + 150);
+	my @after = map { $_->stats->{completed} } @sims;
+	my @share = map { $after[$_] - $before[$_] } 0 .. 2;
+	cmp_ok($share[1], '>=', 0.5 * $share[$_], "it has its part again, beside endpoint $_: @share") for 0, 2;
+	for (@sessions)
+	{
+		my ($out, $err) = finish_background($_);
+		is($out, 800, 'no statement fails') or diag($err);
+	}
+	nothing_left($node, 'three');
+};
+
+no_crash($node);
+done_testing();

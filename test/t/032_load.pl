@@ -1,0 +1,259 @@
+# More of everything than there is room for: sessions, pairs, text, descriptors,
+# disk; and changes of servers, settings and databases in the middle of it.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib $FindBin::RealBin;
+use IPC::Run ();
+use JSON::PP;
+use PostgreSQL::Test::Utils;
+use RetroFaults;
+use RetroSession;
+use RetroTest;
+use Test::More;
+
+my $have_prlimit = IPC::Run::run([ 'prlimit', '--version' ], '>', \my $version, '2>', '/dev/null');
+
+# Small segments, so that a limit on the size of files can leave WAL alone
+my $node = new_node('load', initdb => ['--wal-segsize=1'], conf => q(
+retrostar.worker_idle_timeout = '1h'
+retrostar.max_requests = 512
+retrostar.shared_memory = '4MB'
+max_connections = 100
+autovacuum = off
+));
+my $sim = start_simulator('--delay-ms', '2', '--log', '0', '--disconnect-ms', '5', '--idle-close-ms', '200');
+
+create_server($node, 'postgres', 'gpu', $sim);
+
+sub hold { $sim->control({ hold => JSON::PP::true }); return; }
+sub let_go { $sim->control({ hold => JSON::PP::false }); return; }
+
+sub prlimit
+{
+	my (@args) = @_;
+	IPC::Run::run([ 'prlimit', @args ]) or die "prlimit @args failed";
+	return;
+}
+
+like($node->safe_psql('postgres', q(SELECT retro_star_score('first', 'pair'))), qr/^\d+$/, 'a worker is there');
+my $sockets = descriptors(queue($node, 'worker_pid'));
+
+# Each wants more pairs than its share, texts of several sizes, and half of
+# its pairs are those of others, too.
+subtest '64 sessions at once' => sub {
+	my @sessions = map { RetroSession->new($node, 'postgres') } 1 .. 64;
+
+	for my $n (0 .. 63)
+	{
+		my $own = $n % 8;
+		$sessions[$n]->send("SELECT count(retro_star_score(CASE WHEN i % 2 = 0 THEN 'of all' ELSE 'of $own' END,
+			repeat('pair ' || i || ' ', 1 + (i * 37) % 600))) FROM generate_series(1, 60) i");
+	}
+
+	# Meanwhile settings and servers change, and some give up.
+	for my $round (1 .. 8)
+	{
+		$node->safe_psql('postgres', 'ALTER SERVER gpu OPTIONS (' . ($round == 1 ? 'ADD' : 'SET') . " max_in_flight '" . (4 * $round) . "')");
+		$node->reload;
+		$node->safe_psql('postgres', 'SELECT pg_cancel_backend(' . $sessions[ $round * 7 ]{pid} . ')') if $round <= 4;
+	}
+	my (%outcomes, $wrong);
+	for my $n (0 .. 63)
+	{
+		my $out = $sessions[$n]->result;
+		my $state = $sessions[$n]->sqlstate;
+		$outcomes{$state}++;
+		$wrong++ if $state eq '00000' && $out ne '60';
+		$wrong++ if $state ne '00000' && !grep { $n == 7 * $_ } 1 .. 4;
+	}
+	is($wrong // 0, 0, 'all have all their scores, but those who were cancelled') or diag(explain(\%outcomes));
+	is(join(' ', sort grep { $_ ne '00000' && $_ ne '57014' } keys %outcomes), '', 'and no other error comes');
+	$_->quit for @sessions;
+	nothing_left($node, '64 sessions');
+	descriptors_go_back($node, $sockets, '64 sessions',
+		sub { $node->safe_psql('postgres', q(SET retrostar.cache = off; SELECT retro_star_score('first', 'pair'))) });
+	is($node->safe_psql('postgres', 'SELECT count(*) FROM retrostar.score_cache'), 1 + 30 + 8 * 30, 'each pair is stored once');
+	$node->safe_psql('postgres', 'ALTER SERVER gpu OPTIONS (DROP max_in_flight)');
+};
+
+# A client that does not read holds up itself only.
+subtest 'slow clients' => sub {
+	my $rows = 400;
+	my @slow;
+
+	for my $n (1 .. 3)
+	{
+		pipe(my $read, my $write) or die $!;
+		my $psql = IPC::Run::start([ 'psql', '-XAtq', '-d', $node->connstr('postgres'), '-c',
+			"COPY (SELECT retro_star_score('slow $n', 'pair ' || i), repeat('x', 4000) FROM generate_series(1, $rows) i) TO STDOUT" ],
+			'<', \undef, '>', $write, '2>', '/dev/null');
+		close($write);
+		push @slow, { psql => $psql, read => $read };
+	}
+	$node->poll_query_until('postgres', q(SELECT count(*) = 3 FROM pg_stat_activity WHERE query ~ '^COPY' AND wait_event = 'ClientWrite'))
+	  or die 'clients are not slow';
+	is($node->safe_psql('postgres', q(SELECT count(retro_star_score('quick', 'pair ' || i)) FROM generate_series(1, 300) i)), 300,
+		'others are served');
+	is(queue($node, 'text_bytes'), 0, 'what is known holds no text');
+
+	# One goes, two begin to read.
+	$node->safe_psql('postgres', q(SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query ~ '^COPY.*slow 1'));
+	my $last = shift @slow;
+	close($last->{read});
+	eval { $last->{psql}->finish };
+	for my $slow (@slow)
+	{
+		my $lines = 0;
+		my $read = $slow->{read};
+		while (my $line = <$read>) { $lines++ if $line =~ /^\d+\tx{4000}$/; }
+		is($lines, $rows, 'a slow client gets all its rows');
+		$slow->{psql}->finish;
+	}
+	nothing_left($node, 'slow clients');
+};
+
+# One answer at a time: how many come before a small statement is through?
+subtest 'a big statement beside interactive ones' => sub {
+	my ($pairs, $few, $in_flight) = (20_000, 20, 16);
+	my ($big, $small) = map { RetroSession->new($node, 'postgres') } 1 .. 2;
+
+	$node->safe_psql('postgres', "ALTER SERVER gpu OPTIONS (ADD max_in_flight '$in_flight')");
+	$sim->control({ delay_ms => 0 });
+	$sim->reset_stats;
+	hold();
+	$big->send("SELECT count(retro_star_score('big', 'pair ' || i)) FROM generate_series(1, $pairs) i");
+	$sim->wait_for('running', $in_flight);
+	for my $round (1 .. 3)
+	{
+		my $released = 0;
+		my $asked = queue($node, 'waiters');
+
+		$small->send("SELECT count(retro_star_score('small $round', 'pair ' || i)) FROM generate_series(1, $few) i");
+		wait_until('it has asked', sub { queue($node, 'waiters') >= $asked + $few });
+		my $completed = $sim->stats->{completed};
+		until ($small->{out} =~ /mark/)
+		{
+			$sim->wait_for('running', $in_flight);
+			$sim->release(4);
+			$released += 4;
+			$sim->wait_for('completed', $completed + $released);
+			$small->{harness}->pump_nb for 1 .. 2;
+			last if $released > $pairs / 10;
+		}
+		is($small->result, $few, 'a small statement is served');
+		cmp_ok($released, '<=', 4 * $few + 2 * $in_flight, "after $released answers, with some $pairs waiting");
+		let_go();
+		$sim->wait_for('completed', $completed + 3000 * $round);
+		hold();
+		$sim->wait_for('running', $in_flight);
+	}
+	let_go();
+	is($big->result, $pairs, 'the big one is served, too');
+	$_->quit for $big, $small;
+	is($sim->stats->{completed}, $pairs + 3 * $few, 'each pair was sent once');
+	$node->safe_psql('postgres', 'ALTER SERVER gpu OPTIONS (DROP max_in_flight)');
+	$sim->control({ delay_ms => 2 });
+	nothing_left($node, 'big');
+};
+
+# A database goes with all its sessions; those of another one notice nothing.
+subtest 'DROP DATABASE, EXTENSION and SERVER under load' => sub {
+	my @names = qw(going extension server);
+
+	for my $db (@names)
+	{
+		$node->safe_psql('postgres', "CREATE DATABASE $db");
+		$node->safe_psql($db, 'CREATE EXTENSION retrostar');
+		create_server($node, $db, 'gpu', $sim, max_in_flight => 4);
+	}
+	$sim->control({ delay_ms => 10 });
+	my %sessions = map {
+		my $db = $_;
+		$db => [ map { ask_background($node, $db, "SELECT count(retro_star_score('$db $_', 'pair ' || i)) FROM generate_series(1, 100) i") } 1 .. 4 ]
+	} @names, 'postgres';
+	for my $db (@names)
+	{
+		$node->poll_query_until($db, 'SELECT answered >= 10 FROM retrostar.stat_queue') or die "no answers in $db";
+	}
+	is(sqlstate($node, 'postgres', 'DROP DATABASE going'), '55006', 'DROP DATABASE fails while sessions are there');
+	is(sqlstate($node, 'postgres', 'DROP DATABASE going WITH (FORCE)'), '00000', 'DROP DATABASE WITH (FORCE)');
+	is(sqlstate($node, 'extension', 'DROP EXTENSION retrostar CASCADE'), '00000', 'DROP EXTENSION');
+	is(sqlstate($node, 'server', 'DROP SERVER gpu CASCADE'), '00000', 'DROP SERVER');
+	is(finish_background($_), '', 'a session of a dropped database ends') for @{ $sessions{going} };
+	for my $db (qw(extension server))
+	{
+		for (@{ $sessions{$db} })
+		{
+			my ($out, $err) = finish_background($_);
+			like($out . $err, qr/^100$|ERROR: +(42704|42883|42P01|XX000|3F000)/, "$db: a session ends");
+			unlike($err, qr/XX000/, 'not by an internal error');
+		}
+	}
+	is(finish_background($_), 100, 'another database goes on') for @{ $sessions{postgres} };
+	$node->safe_psql('extension', 'CREATE EXTENSION retrostar');
+	create_server($node, $_, 'gpu', $sim) for qw(extension server);
+	for my $db (qw(extension server))
+	{
+		is($node->safe_psql($db, qq(SELECT count(retro_star_score('$db 1', 'pair ' || i)) FROM generate_series(1, 100) i)), 100, "$db works again");
+		nothing_left($node, $db, db => $db, lost => 1);
+		$node->safe_psql('postgres', "DROP DATABASE $db");
+	}
+	$sim->control({ delay_ms => 2 });
+	nothing_left($node, 'dropped');
+};
+
+SKIP:
+{
+	skip 'there is no program prlimit', 2 unless $have_prlimit;
+
+	# The worker cannot open another socket: what it has must do.
+	subtest 'no descriptors' => sub {
+		$node->safe_psql('postgres', q(SELECT retro_star_score('descriptors', 'before')));
+		my $pid = queue($node, 'worker_pid');
+		prlimit('--pid', $pid, '--nofile=' . ((descriptors($pid))[1] + 4) . ':');
+		my @sessions = map { ask_background($node, 'postgres',
+			"SELECT count(retro_star_score('descriptors $_', 'pair ' || i)) FROM generate_series(1, 50) i") } 1 .. 6;
+		for (@sessions)
+		{
+			my ($out, $err) = finish_background($_);
+			is($out, 50, 'a session has all its scores') or diag($err);
+		}
+		is(queue($node, 'worker_pid'), $pid, 'from the same worker');
+		prlimit('--pid', $pid, '--nofile=1024:');
+		nothing_left($node, 'descriptors');
+	};
+
+	# A file that cannot grow is what a full disk is to the worker.
+	subtest 'disk full' => sub {
+		my $from = -s $node->logfile;
+
+		$node->safe_psql('postgres', q(INSERT INTO retrostar.score_cache
+			SELECT sha256(i::text::bytea), 1, '{1}', 0, 'filler', 0, 0, now(), now() FROM generate_series(1, 15000) i));
+		cmp_ok($node->safe_psql('postgres', q(SELECT pg_relation_size('retrostar.score_cache'))), '>', 1024 * 1024, 'a table');
+		$node->safe_psql('postgres', q(SELECT retro_star_score('disk', 'before')));
+		wait_idle($node);
+		my $pid = queue($node, 'worker_pid');
+		prlimit('--pid', $pid, '--fsize=1048576:');
+		my @sessions = map { ask_background($node, 'postgres',
+			"SELECT count(retro_star_score('disk $_', 'pair ' || i)) FROM generate_series(1, 60) i") } 1 .. 4;
+		is(finish_background($_), 60, 'a session has all its scores') for @sessions;
+		cmp_ok(queue($node, 'unstored'), '>', 0, 'which cannot be stored');
+		is(queue($node, 'worker_pid'), $pid, 'the worker goes on');
+		prlimit('--pid', $pid, '--fsize=unlimited:');
+		nothing_left($node, 'disk full');
+		is($node->safe_psql('postgres', q(SELECT count(*) FROM generate_series(1, 4) s, generate_series(1, 60) i, retrostar.score_cache
+			WHERE key = retrostar.cache_key('disk ' || s, 'pair ' || i))), 240, 'stored when there is room');
+		my $log = slurp_file($node->logfile, $from);
+		is(() = $log =~ /LOG: .*could not store scores: could not extend/g, 1, 'one line in the log says so');
+		is(() = $log =~ /LOG: .*storing scores works again/g, 1, 'and one that it is over');
+	};
+}
+
+# A worker that came for a database just dropped may find it gone.
+(my $log = slurp_file($node->logfile)) =~
+	s/FATAL:  database \d+ does not exist\n.*background worker "retrostar worker" \(PID \d+\) exited with exit code 1//g;
+unlike($log, qr/TRAP|PANIC|was terminated|"retrostar worker" \(PID \d+\) exited|leaked/, 'nothing crashed');
+done_testing();

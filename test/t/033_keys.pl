@@ -1,0 +1,223 @@
+# Keys: they are sent where they belong, and are to be read nowhere else, not
+# even where the server repeats them and everything is logged.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib $FindBin::RealBin;
+use JSON::PP;
+use PostgreSQL::Test::Utils;
+use RetroFaults;
+use RetroSession;
+use RetroTest;
+use Test::More;
+
+my $true = JSON::PP::true;
+my $false = JSON::PP::false;
+
+# What PostgreSQL itself logs of DDL is not ours, and off here: see README
+my $node = new_node('keys', conf => q(
+log_min_messages = debug5
+log_statement = none
+log_min_error_statement = panic
+log_min_duration_statement = -1
+log_duration = off
+retrostar.worker_idle_timeout = '1h'
+retrostar.store_reasoning = on
+));
+my $dir = PostgreSQL::Test::Utils::tempdir_short();
+my %key = (
+	option => 'sk-option-4f9a8b7c6d5e',
+	file => 'sk-file/1a2b"3c\\4d5e6f',
+	wrong => 'sk-wrong-0f1e2d3c4b5a',
+	role => 'sk-role-99887766554433',
+	long => 'sk-long-' . 'abcdefghij' x 100);
+my $seen = '';
+my $documents = 0;
+
+append_to_file("$dir/key", "$key{file}\r\n");
+
+# Runs SQL and remembers all that the client was shown
+sub run_sql
+{
+	my ($sql, @options) = @_;
+	my ($ret, $out, $err) = $node->psql('postgres', $sql, extra_params => [ '-v', 'VERBOSITY=verbose', @options ]);
+
+	$seen .= "$out\n$err\n";
+	return $ret == 0 ? $out : $err;
+}
+
+sub score
+{
+	my ($server, $settings, @options) = @_;
+	$documents++;
+	return run_sql(($settings // '') . "SELECT retro_star_score('query', 'document $documents', server => '$server')", @options);
+}
+
+my $guarded = start_simulator('--model', 'm', '--api-key', $key{option}, '--log', '1000');
+my $open = start_simulator('--model', 'm', '--log', '1000', '--disconnect-ms', '5');
+
+create_server($node, 'postgres', 'guarded', $guarded);
+create_server($node, 'postgres', 'with_file', $open);
+create_server($node, 'postgres', 'with_option', $open);
+create_server($node, 'postgres', 'with_long', $open);
+$node->safe_psql('postgres', qq(CREATE ROLE reader LOGIN;
+	GRANT USAGE ON FOREIGN SERVER guarded, with_file, with_option TO reader;
+	CREATE USER MAPPING FOR PUBLIC SERVER guarded OPTIONS (api_key '$key{wrong}');
+	CREATE USER MAPPING FOR PUBLIC SERVER with_file OPTIONS (api_key_file '$dir/key');
+	CREATE USER MAPPING FOR PUBLIC SERVER with_option OPTIONS (api_key '$key{option}');
+	CREATE USER MAPPING FOR PUBLIC SERVER with_long OPTIONS (api_key '$key{long}')));
+
+subtest 'sent as they are' => sub {
+	my %expected = (with_file => $key{file}, with_option => $key{option}, with_long => $key{long});
+
+	for my $server (sort keys %expected)
+	{
+		like(score($server), qr/^\d+$/, "a score of $server");
+		is($open->log(1)->[-1]{headers}{authorization}, "Bearer $expected{$server}", 'with its key');
+	}
+	like(score('guarded'), qr/38000: .*does not accept the API key/, 'a wrong key');
+	run_sql("ALTER USER MAPPING FOR PUBLIC SERVER guarded OPTIONS (SET api_key '$key{option}')");
+	like(score('guarded'), qr/^\d+$/, 'the right one');
+	run_sql("ALTER SERVER guarded OPTIONS (ADD retries '1')");
+	like(score('guarded'), qr/^\d+$/, 'after ALTER SERVER');
+};
+
+# The same key in words of every shape, as an error and as an answer
+subtest 'repeated by the server' => sub {
+	for my $server (qw(with_file with_option with_long))
+	{
+		for my $envelope (qw(flat wrapped string detail details text raw html))
+		{
+			$open->control({ fail_clear => $true, fail => [ { mode => 'echo-key', envelope => $envelope } ] });
+			like(score($server), qr/38000: .*does not accept the API key/, "$server: 401, $envelope");
+		}
+		for my $status (400, 403, 404, 422, 500)
+		{
+			$open->control({ fail_clear => $true, fail => [ { mode => 'echo-key', status => $status } ] });
+			like(score($server, "SET retrostar.on_error = 'null';"), qr/\A\s*(?:psql:.*WARNING.*)?\z/s, "$server: $status as a warning");
+			like(score($server), qr/38000: /, "$server: $status as an error");
+		}
+	}
+	$open->control({ fail_clear => $true, fail => [ { mode => 'echo-key' } ] });
+	like(score('with_option'), qr/DETAIL: .*API key provided: Bearer \*+$/m, 'there are asterisks in its place');
+
+	my $text = "Your key is $key{option}.\n<score> 40 </score>";
+	my $body = encode_json({ choices => [ { index => 0, finish_reason => 'stop', message => { role => 'assistant', content => $text } } ] });
+	$open->control({ fail_clear => $true, fail => [ { mode => 'body', value => $body } ] });
+	is(score('with_option'), 40, 'in an answer');
+	like(run_sql("SELECT reasoning FROM retro_star_explain('query', 'document $documents', server => 'with_option')"),
+		qr/Your key is \*+\./, 'of which the text is kept without it');
+	$open->control({ fail_clear => $true, fail => [ { mode => 'body', path => '/v1/models',
+		value => encode_json({ data => [ { id => $key{option} } ] }) } ] });
+	like(run_sql(q(SELECT ok, detail FROM retrostar.check('with_option') WHERE endpoint <> 'worker')), qr/^f\|.*it serves "\*+"/, 'retrostar.check');
+	$open->control({ fail_clear => $true });
+};
+
+subtest 'refused' => sub {
+	for my $bad ("$key{wrong}\r\nX-Evil: 1", "$key{wrong}\n", "\t$key{wrong}", "$key{wrong}\x7f", $key{wrong} x 4000)
+	{
+		(my $literal = $bad) =~ s/([\x00-\x1f\x7f])/sprintf('\\x%02x', ord $1)/ge;
+		like(run_sql("ALTER USER MAPPING FOR PUBLIC SERVER guarded OPTIONS (SET api_key E'$literal')"), qr/22023: /, 'as an option');
+		unlink("$dir/bad");
+		append_to_file("$dir/bad", $bad . "x\n");
+		run_sql("DROP USER MAPPING IF EXISTS FOR reader SERVER guarded;
+			CREATE USER MAPPING FOR reader SERVER guarded OPTIONS (api_key_file '$dir/bad')");
+		like(score('guarded', '', '-U', 'reader'), qr/HV00N: /, 'in a file') or diag($literal);
+	}
+	like(run_sql("CREATE USER MAPPING FOR PUBLIC SERVER with_long OPTIONS (api_key '$key{wrong}', api_key_file '/x')"),
+		qr/22023: |42710: /, 'two keys');
+	like(run_sql("CREATE SERVER bad FOREIGN DATA WRAPPER retrostar OPTIONS (url 'http://user:$key{wrong}\@h', model 'm')"), qr/22023: /, 'in a URL');
+	like(run_sql("CREATE SERVER bad FOREIGN DATA WRAPPER retrostar OPTIONS (url 'http://h/?key=$key{wrong}', model 'm')"), qr/22023: /, 'behind one');
+	is($guarded->stats->{chat}, scalar(grep { $_->{headers}{authorization} =~ /^Bearer sk-(option|wrong)-\w+$/ } @{ $guarded->log }),
+		'and nothing of it is sent');
+};
+
+# A name that has quotes is a name, and not more of the request.
+subtest 'a model that is no plain name' => sub {
+	my $model = q(m", "temperature": 9, "x": "\\);
+	my $any = start_simulator('--log', '10');
+
+	create_server($node, 'postgres', 'odd', $any, model => $model);
+	like(score('odd'), qr/^\d+$/, 'a score');
+	my $request = decode_json($any->log(1)->[-1]{body});
+	is($request->{model}, $model, 'the name as it is');
+	is($request->{temperature}, 0.6, 'and nothing beside it');
+	like(run_sql(qq(CREATE SERVER bad FOREIGN DATA WRAPPER retrostar OPTIONS (url 'http://h', model E'm\\r\\nX-Evil: 1'))), qr/22023: /, 'no line ends');
+};
+
+subtest 'cancelled, terminated, worker gone' => sub {
+	my $session = RetroSession->new($node, 'postgres');
+
+	$open->reset_stats;
+	$open->control({ hold => $true });
+	$session->send(q(SELECT retro_star_score('query', 'cancelled', server => 'with_file')));
+	$open->wait_for('running', 1);
+	$node->safe_psql('postgres', "SELECT pg_cancel_backend($session->{pid})");
+	$session->result;
+	is($session->sqlstate, '57014', 'cancelled');
+	$seen .= $session->{err};
+	$session->send(q(SELECT retro_star_score('query', 'terminated', server => 'with_option')));
+	$open->wait_for('chat', 2);
+	$node->safe_psql('postgres', 'SELECT pg_log_backend_memory_contexts(worker_pid) FROM retrostar.stat_queue');
+	$seen .= $node->safe_psql('postgres', 'SELECT to_jsonb(a) FROM pg_stat_activity a');
+	$node->safe_psql('postgres', 'SELECT pg_terminate_backend(worker_pid) FROM retrostar.stat_queue');
+	$open->control({ hold => $false });
+	like($session->result, qr/^\d+$/, 'another worker has the key, too');
+	$session->quit;
+	nothing_left($node, 'keys');
+};
+
+# A role's mapping is its own affair.
+subtest 'a bad mapping hurts nobody else' => sub {
+	my $sim = start_simulator('--model', 'm', '--api-key', $key{role}, '--delay-ms', '5', '--log', '0');
+
+	create_server($node, 'postgres', 'shared', $sim);
+	run_sql("CREATE ROLE bad LOGIN; CREATE ROLE good LOGIN; CREATE ROLE missing LOGIN;
+		GRANT USAGE ON FOREIGN SERVER shared TO bad, good, missing;
+		CREATE USER MAPPING FOR PUBLIC SERVER shared OPTIONS (api_key '$key{role}');
+		CREATE USER MAPPING FOR missing SERVER shared OPTIONS (api_key_file '$dir/none')");
+	is(run_sql("CREATE USER MAPPING FOR bad SERVER shared OPTIONS (api_key '$key{wrong}')", '-U', 'bad'), '', 'a role maps itself');
+	my $connect = $node->connstr('postgres');
+	my %pairs = (good => 200, bad => 50, missing => 50);
+	my %sessions = map { my $role = $_; $role => RetroSession->new($node, 'postgres', user => $role) } sort keys %pairs;
+	$sessions{$_}->query("SET retrostar.on_error = 'null'") for qw(bad missing);
+	$sessions{$_}->send("SELECT count(retro_star_score('by $_', i::text, server => 'shared')) FROM generate_series(1, $pairs{$_}) i") for keys %pairs;
+	is($sessions{good}->result, 200, 'who has a good key has all scores');
+	is($sessions{$_}->result, 0, "$_ has none") for qw(bad missing);
+	$seen .= $sessions{$_}{err} for keys %pairs;
+	$sessions{$_}->quit for keys %pairs;
+	like(score('shared', '', '-U', 'bad'), qr/38000: .*does not accept/, 'an error of its own');
+	like(score('shared', '', '-U', 'missing'), qr/HV00N: /, 'and another');
+	like(score('shared', '', '-U', 'good'), qr/^\d+$/, 'the others go on');
+	like(run_sql(q(SELECT umoptions FROM pg_user_mappings WHERE srvname = 'shared'), '-U', 'good'), qr/\A\s*\z/, 'nobody sees the mapping of another');
+	is(run_sql("ALTER USER MAPPING FOR bad SERVER shared OPTIONS (SET api_key '$key{role}')", '-U', 'bad'), '', 'it is mended');
+	like(score('shared', '', '-U', 'bad'), qr/^\d+$/, 'and works');
+	nothing_left($node, 'mappings');
+};
+
+# Where they could be read: what clients were shown, the log, the objects
+subtest 'to be read nowhere' => sub {
+	my $log = slurp_file($node->logfile);
+	my $objects = join("\n", map { $node->safe_psql('postgres', "SELECT to_jsonb(t) FROM $_ t") }
+		split(/\n/, $node->safe_psql('postgres', q(SELECT c.oid::regclass FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
+			WHERE nspname = 'retrostar' AND relkind IN ('r', 'v', 'm')))));
+
+	cmp_ok(length($log), '>', 100_000, 'there is a log of everything');
+	like($objects, qr/Your key is/, 'and there are objects');
+	for my $name (sort keys %key)
+	{
+		# also the beginning of it, and as JSON has it
+		(my $json = encode_json([ $key{$name} ])) =~ s/^\["|"\]$//g;
+		for my $part ($key{$name}, substr($key{$name}, 0, 12), $json)
+		{
+			ok(index($log, $part) < 0, "$name: not in the log");
+			ok(index($seen, $part) < 0, "$name: in no message");
+			ok(index($objects, $part) < 0, "$name: in no object");
+		}
+	}
+};
+
+no_crash($node);
+done_testing();
