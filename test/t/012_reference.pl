@@ -258,8 +258,7 @@ sub error_codes
 {
 	my %told = map { $_ => 1 } map { /\b([0-9A-Z]{5})\b/g } map { $_->[0] }
 	  table_rows(section('## Questions and troubleshooting'), 'SQLSTATE');
-	chomp(my $include = `$ENV{PG_CONFIG} --includedir-server`) if $ENV{PG_CONFIG};
-	chomp($include = `pg_config --includedir-server`) unless $include;
+	chomp(my $include = `pg_config --includedir-server`);
 	my %code = slurp_file("$include/utils/errcodes.h") =~
 	  /^#define (ERRCODE_\w+) MAKE_SQLSTATE\(([^)]*)\)/mg;
 	my %raised;
