@@ -6,6 +6,7 @@ use strict;
 use warnings;
 
 use FindBin;
+use lib $FindBin::RealBin;
 use PostgreSQL::Test::Utils;
 use RetroTest;
 use Test::More;
