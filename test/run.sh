@@ -23,7 +23,7 @@ set -uo pipefail
 
 parts=(source unit simulator regress isolation tap)
 chosen=()
-work='' group='' run_as=()
+work='' group='' running='' run_as=()
 total_passed=0 total_failed=0
 passed=0 failed=0
 broken=()
@@ -79,8 +79,9 @@ run()
 	(cd "$work/source" && exec "${run_as[@]}" "$@") </dev/null >"$log" 2>&1 &
 	group=$!
 	set +m
+	running=$log
 	wait $group || status=$?
-	group=''
+	group='' running=''
 	return $status
 }
 
@@ -134,6 +135,11 @@ clean_up()
 	cd /
 	[ -z "$group" ] || kill -TERM -- "-$group" 2>/dev/null
 	wait
+	# perhaps its time was up: where was it?
+	if [ "$status" = 143 ] && [ -n "$running" ]; then
+		printf 'Ended in %s:\n' "${running##*/}"
+		tail -n 20 "$running"
+	fi
 	if [ -n "$work" ]; then
 		# servers that a test program left behind
 		while IFS= read -r file; do
