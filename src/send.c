@@ -35,11 +35,21 @@
 /* Copies of request bodies that are in flight, all together */
 #define MAX_BODY_BYTES (256 * 1024 * 1024)
 
+/*
+ * With so many in flight, replies gather for this share of the time that they
+ * usually take, in us; less than the minimum is not worth a sleep.
+ */
+#define GATHER_FLYING 32
+#define GATHER_SHARE 100
+#define GATHER_MIN INT64CONST(250)
+#define GATHER_MAX INT64CONST(4000)
+
 /* While samples wait, a silent server is looked for this often, in us */
 #define SILENCE_CHECK INT64CONST(250000)
 
 static int	max_exchanges = 0;
 static int64 next_wake = PG_INT64_MAX;
+static int64 usual_elapsed = 0; /* of answers, us; a moving mean */
 
 static void turn_target(RstarTarget *target, int64 now);
 static void reload(RstarTarget *target);
@@ -87,6 +97,16 @@ int
 rstar_send_flying(void)
 {
 	return rstar_sample_flying();
+}
+
+int64
+rstar_send_gather(void)
+{
+	int64		gather = usual_elapsed / GATHER_SHARE;
+
+	if (rstar_sample_flying() < GATHER_FLYING || gather < GATHER_MIN)
+		return 0;
+	return Min(gather, GATHER_MAX);
 }
 
 int64
@@ -453,6 +473,7 @@ sample_done(RstarSample *sample, const RstarHttpReply *reply)
 	switch (finished(sample, &verdict.outcome, &end))
 	{
 		case RSTAR_VERDICT_DONE:
+			usual_elapsed += (reply->elapsed_us - usual_elapsed) / 32;
 			answered(sample, reply, &parsed, endpoint);
 			break;
 		case RSTAR_VERDICT_RETRY:

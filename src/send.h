@@ -45,6 +45,13 @@ extern void rstar_send_done(const RstarHttpReply *reply);
 extern int	rstar_send_active(void);
 extern int	rstar_send_flying(void);
 
+/*
+ * How long, in us, replies may be left to gather before they are looked at.
+ * Each reply that comes alone costs the worker a wake-up; of the time that
+ * replies take, this is too little for anybody to notice.
+ */
+extern int64 rstar_send_gather(void);
+
 /* When the next turn is due, in microseconds of the clock; INT64_MAX: never */
 extern int64 rstar_send_wake(void);
 

@@ -345,6 +345,7 @@ sleep_until(int64 due, int64 now)
 	WaitEvent	event;
 	long		timeout = -1;
 	long		http_timeout = rstar_http_timeout();
+	long		gather = (long) rstar_send_gather();
 
 	if (wait_event == 0)
 		wait_event = rstar_wait_event("RetrostarWorker");
@@ -354,9 +355,12 @@ sleep_until(int64 due, int64 now)
 		timeout = http_timeout;
 	if (timeout != 0 && !rstar_dispatch_sleep())
 		timeout = 0;
-	if (WaitEventSetWait(wait_set, timeout, &event, 1, wait_event) == 1 &&
-		(event.events & WL_LATCH_SET))
+	if (WaitEventSetWait(wait_set, timeout, &event, 1, wait_event) != 1)
+		return;
+	if (event.events & WL_LATCH_SET)
 		ResetLatch(MyLatch);
+	else if (gather > 0)
+		pg_usleep(gather);
 }
 
 /*

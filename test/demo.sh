@@ -2,7 +2,7 @@
 #
 # test/demo.sh [--keep] [--url URL --model MODEL [--dialect DIALECT]]
 #
-# Shows retrostar at work, in less than twenty seconds: installs what is missing,
+# Shows retrostar at work, in about a minute: installs what is missing,
 # builds, starts a PostgreSQL and a simulated model server of its own, loads
 # documents, reranks them, and cleans up after itself.
 #

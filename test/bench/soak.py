@@ -187,7 +187,8 @@ class Soak:
         return int(self.main.value('SELECT coalesce(worker_pid, 0) FROM retrostar.stat_queue'))
 
     def report(self):
-        names = ('asked answered failed cancelled joined samples_sent samples_scored samples_unscored lost pairs waiting '
+        names = ('asked answered failed cancelled joined samples_sent samples_scored samples_unscored samples_failed '
+                 'samples_cancelled lost pairs waiting '
                  'running unstored waiters text_bytes free_requests free_waiters').split()
         q = dict(zip(names, map(int, self.main.query('SELECT %s FROM retrostar.stat_queue' % ', '.join(names))[0])))
         sims = collections.Counter()
@@ -195,6 +196,8 @@ class Soak:
             sims.update({k: v for k, v in simulator.stats().items() if isinstance(v, int)})
         scored, unscored = map(int, self.main.query('SELECT coalesce(sum(cardinality(scores)), 0), coalesce(sum(unscored), 0) '
                                                     'FROM retrostar.score_cache')[0])
+        attempts = self.main.query('SELECT endpoint, sent, answered, failed, cancelled FROM retrostar.stat_server '
+                                   "WHERE server = 'gpu' AND sent > 0")
         worker = self.worker_pid()
         checks = (
             ('statements that were done', sum(v for k, v in self.done.items() if ' ' not in k) > 0),
@@ -203,8 +206,10 @@ class Soak:
              q['asked'] == q['answered'] + q['failed'] + q['cancelled']),
             ('samples scored %d = in the cache %d' % (q['samples_scored'], scored), q['samples_scored'] == scored),
             ('samples unscored %d = in the cache %d' % (q['samples_unscored'], unscored), q['samples_unscored'] == unscored),
-            ('samples answered %d <= sent %d' % (q['samples_scored'] + q['samples_unscored'], q['samples_sent']),
-             q['samples_scored'] + q['samples_unscored'] <= q['samples_sent']),
+            ('samples sent %(samples_sent)d = scored + unscored + failed %(samples_failed)d + cancelled %(samples_cancelled)d' % q,
+             q['samples_sent'] == q['samples_scored'] + q['samples_unscored'] + q['samples_failed'] + q['samples_cancelled']),
+            ('attempts: ' + ', '.join('%s = %s + %s + %s' % tuple(row[1:]) for row in attempts),
+             attempts and all(int(row[1]) == sum(map(int, row[2:])) for row in attempts)),
             ('samples answered <= replies that the simulators sent %d' % sims['completed'],
              q['samples_scored'] + q['samples_unscored'] <= sims['completed']),
             ('simulators: chat %(chat)d = completed %(completed)d + errors %(errors)d + aborted %(aborted)d + broken off %(broken_off)d' %

@@ -3,7 +3,7 @@
  * chat_check.c
  *		What each server refuses of a chat request.
  *
- * Called by: chat.c.  Calls: error.c.
+ * Called by: chat.c.  Calls: error.c, grammar.c.
  *
  * Copyright (c) 2026, the retrostar authors
  *
@@ -17,6 +17,7 @@
 
 #include "chat_input.h"
 #include "error.h"
+#include "grammar.h"
 
 static bool
 known_model(const char *model)
@@ -167,6 +168,36 @@ numbers_valid(SimRequest *req, struct json_object *root, const SimWish *wish)
 	return true;
 }
 
+/* What llama-server says of a forced form; the others take other members */
+static bool
+form_valid(SimRequest *req, struct json_object *root)
+{
+	const char *grammar = sim_json_string(root, "grammar");
+	bool		schema = sim_json_has(root, "json_schema");
+	struct json_object *format;
+
+	if (sim_settings.dialect != SIM_LLAMACPP)
+		return true;
+	if (json_object_object_get_ex(root, "response_format", &format) &&
+		json_object_is_type(format, json_type_object))
+	{
+		const char *type = sim_json_string(format, "type");
+
+		schema |= type != NULL && strncmp(type, "json_", 5) == 0;
+	}
+	if (grammar == NULL || grammar[0] == '\0')
+		return true;
+	if (schema)
+		sim_error_simple(req, 500, NULL,
+						 "Cannot use both json_schema and grammar");
+	else if (!sim_grammar_valid(grammar))
+		sim_error_simple(req, 400, NULL,
+						 "Failed to initialize samplers: failed to parse grammar");
+	else
+		return true;
+	return false;
+}
+
 static bool
 fits_context(SimRequest *req, SimWish *wish)
 {
@@ -199,7 +230,8 @@ sim_chat_check(SimRequest *req, struct json_object *root, SimWish *wish)
 
 	if (sim_settings.dialect == SIM_OPENAI && !openai_fields_valid(req, root))
 		return false;
-	if (!messages_valid(req, root) || !numbers_valid(req, root, wish))
+	if (!messages_valid(req, root) || !numbers_valid(req, root, wish) ||
+		!form_valid(req, root))
 		return false;
 	if (!known_model(model))
 	{

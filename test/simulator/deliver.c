@@ -16,6 +16,7 @@
 #include "deliver.h"
 #include "http.h"
 #include "reply.h"
+#include "settings.h"
 
 /* The fixed mode's one reply: for connections that stay, and that end with it */
 static struct MHD_Response *fixed_stay;
@@ -115,6 +116,21 @@ read_piece(void *cls, uint64_t pos, char *out, size_t max)
 	return n;
 }
 
+/* llama-server says how long a connection may be kept */
+static void
+announce_limits(const SimConn *conn, struct MHD_Response *response)
+{
+	int			seconds = (sim_settings_idle_close_ms() + 999) / 1000;
+	int			most = sim_settings_close_after();
+	char		value[64];
+
+	if (sim_settings.dialect != SIM_LLAMACPP || conn->control ||
+		seconds == 0 || most == 0)
+		return;
+	snprintf(value, sizeof(value), "timeout=%d, max=%d", seconds, most);
+	MHD_add_response_header(response, "Keep-Alive", value);
+}
+
 static struct MHD_Response *
 make_response(SimRequest *req)
 {
@@ -147,16 +163,17 @@ make_response(SimRequest *req)
 								reply->headers[i].value);
 	if (reply->close)
 		MHD_add_response_header(response, "Connection", "close");
-	else if (sim_settings.dialect == SIM_LLAMACPP)
-		MHD_add_response_header(response, "Keep-Alive", "timeout=5, max=100");
+	else
+		announce_limits(req->conn, response);
 	return response;
 }
 
 static bool
 last_of_connection(const SimConn *conn)
 {
-	return sim_settings.close_after > 0 && !conn->control &&
-		conn->requests >= sim_settings.close_after;
+	int			most = sim_settings_close_after();
+
+	return most > 0 && !conn->control && conn->requests >= most;
 }
 
 enum MHD_Result

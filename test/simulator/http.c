@@ -33,6 +33,7 @@
 #include "listen.h"
 #include "route.h"
 #include "sched.h"
+#include "settings.h"
 #include "stats.h"
 
 /*
@@ -82,10 +83,11 @@ idle_close(SimTimer *timer, void *arg)
 static void
 idle_start(SimConn *conn)
 {
-	if (sim_settings.idle_close_ms > 0 && !conn->control)
-		sim_timer_set(&conn->idle,
-					  sim_now() + (uint64_t) sim_settings.idle_close_ms * 1000,
-					  idle_close, conn);
+	int			ms = sim_settings_idle_close_ms();
+
+	if (ms > 0 && !conn->control)
+		sim_timer_set(&conn->idle, sim_now() + (uint64_t) ms * 1000, idle_close,
+					  conn);
 	else
 		sim_timer_stop(&conn->idle);
 }
@@ -99,6 +101,18 @@ sim_http_settings_changed(void)
 	{
 		if (conn->request == NULL)
 			idle_start(conn);
+	}
+}
+
+void
+sim_http_close_idle(void)
+{
+	SimConn    *conn;
+
+	LIST_FOREACH(conn, &connections, all)
+	{
+		if (conn->request == NULL && !conn->control)
+			shutdown(conn->fd, SHUT_RDWR);
 	}
 }
 

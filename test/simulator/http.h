@@ -57,6 +57,9 @@ extern void sim_http_resume(SimRequest *req);
 /* Puts a request aside until sim_http_resume */
 extern void sim_http_suspend(SimRequest *req);
 
+/* Closes the connections of clients that wait for nothing */
+extern void sim_http_close_idle(void);
+
 /* Idle times and the like were changed */
 extern void sim_http_settings_changed(void);
 

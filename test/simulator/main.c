@@ -28,6 +28,7 @@
 #include "log.h"
 #include "options.h"
 #include "fault.h"
+#include "sched.h"
 #include "score.h"
 #include "settings.h"
 #include "sim.h"
@@ -84,11 +85,11 @@ take_signals(void)
 	}
 }
 
-/* Exits with its parent, also when that is gone already */
+/* Exits with its parent, whatever it holds, also when that is gone already */
 static void
 follow_parent(pid_t parent)
 {
-	prctl(PR_SET_PDEATHSIG, SIGTERM);
+	prctl(PR_SET_PDEATHSIG, SIGHUP);
 	if (getppid() != parent)
 		exit(1);
 }
@@ -111,6 +112,24 @@ wait_events(struct epoll_event *events, bool pending)
 	}
 	return epoll_wait(epoll_fd, events, SIM_EVENTS,
 					  us < 0 ? -1 : (int) ((us + 999) / 1000));
+}
+
+/* Is it the end?  Not yet, where a server holds on to its requests. */
+static bool
+take_signal(void)
+{
+	static bool held;
+	struct signalfd_siginfo info;
+
+	if (read(signal_fd, &info, sizeof(info)) != sizeof(info))
+		return false;
+	if (held || info.ssi_signo != SIGTERM || !sim_settings.term_hold ||
+		!sim_sched_stop())
+		return true;
+	held = true;
+	sim_listen_close(0);
+	sim_http_close_idle();
+	return false;
 }
 
 static void
@@ -139,8 +158,11 @@ run(void)
 			void	   *ptr = events[i].data.ptr;
 
 			if (ptr == &signal_fd)
-				return;
-			if (!sim_http_event(ptr) && !sim_listen_event(ptr))
+			{
+				if (take_signal())
+					return;
+			}
+			else if (!sim_http_event(ptr) && !sim_listen_event(ptr))
 				sim_http_hup(ptr);
 		}
 		sim_timer_run();

@@ -41,9 +41,10 @@ static const char usage[] =
 "  --fixed SCORE        one prebuilt reply for all, bodies are not read\n"
 "  --hold               requests run until POST /sim/release\n"
 "  --loading            503 on every path until it is switched off\n"
+"  --term-hold          SIGTERM holds what is in flight; a second one ends\n"
 "  --health STATUS      of GET /health\n"
-"  --close-after N      requests on a connection\n"
-"  --idle-close-ms MS   idle connections are closed\n"
+"  --close-after N      requests on a connection (llamacpp: 100)\n"
+"  --idle-close-ms MS   idle connections are closed (llamacpp: 5000)\n"
 "  --max-connections N  accepted at once, more wait in the backlog\n"
 "  --disconnect-ms MS   until a client that goes is noticed; -1: never\n"
 "  --log N              requests kept for GET /sim/log (1000; 0 with --fixed)\n"
@@ -81,7 +82,8 @@ read_switch(const char *name)
 	}
 	if (strcmp(name, "die-with-parent") == 0)
 		sim_options.die_with_parent = true;
-	else if (strcmp(name, "hold") == 0 || strcmp(name, "loading") == 0)
+	else if (strcmp(name, "hold") == 0 || strcmp(name, "loading") == 0 ||
+			 strcmp(name, "term-hold") == 0)
 		sim_setting_set(&sim_settings, name, "true");
 	else
 		return false;
@@ -130,6 +132,8 @@ sim_options_read(int argc, char **argv)
 	sim_settings.fixed = -1;
 	sim_settings.log_size = -1;
 	sim_settings.health = 200;
+	sim_settings.close_after = -1;
+	sim_settings.idle_close_ms = -1;
 	for (int i = 1; i < argc; i++)
 	{
 		if (strncmp(argv[i], "--", 2) != 0)

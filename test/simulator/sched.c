@@ -7,7 +7,7 @@
  * stats.c, sim_http_resume.
  *
  * A request is in one of four lists: queue, active (its timer runs), held,
- * hung.  The last three hold slots.  A request with n choices takes n slots,
+ * hung.  The last three hold slots.  When the GPU is stopped nothing moves on.  A request with n choices takes n slots,
  * as in vLLM; one that needs more than there are runs alone.
  *
  * Copyright (c) 2026, the retrostar authors
@@ -29,6 +29,7 @@ static int	running_count;
 static int	slots_used;
 static int	held_count;
 static int	hung_count;
+static bool stopped;
 
 static void start(SimRequest *req);
 
@@ -135,7 +136,7 @@ start(SimRequest *req)
 bool
 sim_sched_submit(SimRequest *req)
 {
-	if (queued_count == 0 && fits(req))
+	if (queued_count == 0 && fits(req) && !stopped)
 		start(req);
 	else
 	{
@@ -156,7 +157,7 @@ sim_sched_pump(void)
 {
 	SimRequest *req;
 
-	while ((req = TAILQ_FIRST(&queue)) != NULL && fits(req))
+	while (!stopped && (req = TAILQ_FIRST(&queue)) != NULL && fits(req))
 	{
 		out(req);
 		start(req);
@@ -204,6 +205,34 @@ sim_sched_drop_hung(void)
 	sim_sched_pump();
 	sim_stats_changed();
 	return done;
+}
+
+/* What ran hangs from now on */
+static void
+hang_all(struct SimList *list)
+{
+	SimRequest *req;
+
+	while ((req = TAILQ_FIRST(list)) != NULL)
+	{
+		out(req);
+		running_count++;
+		slots_used += req->slots;
+		hung_count++;
+		into(&hung, req);
+	}
+}
+
+bool
+sim_sched_stop(void)
+{
+	if (running_count + queued_count == 0)
+		return false;
+	stopped = true;
+	hang_all(&active);
+	hang_all(&held);
+	sim_stats_changed();
+	return true;
 }
 
 SimRequest *

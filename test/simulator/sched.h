@@ -28,6 +28,12 @@ extern int	sim_sched_release(int n);
 /* Closes every request that hangs.  Returns how many. */
 extern int	sim_sched_drop_hung(void);
 
+/*
+ * What is in work is never answered from now on, and nothing else is begun.
+ * False, and nothing has changed, when nothing is in work.
+ */
+extern bool sim_sched_stop(void);
+
 /* Finds a queued or running request by its rid; NULL if there is none */
 extern SimRequest *sim_sched_find(const char *rid);
 

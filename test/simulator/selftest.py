@@ -330,6 +330,77 @@ def test_dialects():
     check("llamacpp keep-alive header", l["role"].headers.get("keep-alive") == "timeout=5, max=100")
 
 
+GRAMMARS = {
+    # who counts them: True when the real one takes it
+    'root ::= "a"': True, 'root ::= word (" " word){2,6} "\\n<score>\\n" num\nword ::= [a-z]{1,8}\n'
+    'num ::= [0-9] | [1-9] [0-9] | "100" # not "more\n': True, 'root ::= ("a" | [^"\\]x]+)? .*\n': True, "": True,
+    'rot ::= "a"': False, 'root ::= "a': False, 'root ::= [a-z': False, 'root ::= ("a"': False, 'root ::= "a")': False,
+    "root ::= num": False, '"a"': False, "nonsense": False, 'root ::= "a" ; "b"': False, 'root ::= "a"{2': False,
+    'root ::= (\nnum ::= "a")': False,
+}
+
+
+def test_llamacpp():
+    s = Sim("--dialect", "llamacpp", "--context", 1024)
+    idle = Conn(s, timeout=20)
+    r = idle.ask("GET", "/health")
+    began = time.time()
+    check("keep-alive header", r.headers.get("keep-alive") == "timeout=5, max=100", r)
+    for grammar, good in GRAMMARS.items():
+        r = s.chat(grammar=grammar)
+        check(f"grammar {grammar!r}", r.status == (200 if good else 400) and
+              (good or r.json() == {"error": {"code": 400, "type": "invalid_request_error", "message":
+                                              "Failed to initialize samplers: failed to parse grammar"}}), r)
+    both = {"error": {"code": 500, "message": "Cannot use both json_schema and grammar", "type": "server_error"}}
+    for more in ({"json_schema": {"type": "object"}}, {"response_format": {"type": "json_object"}}):
+        r = s.chat(grammar='root ::= "a"', **more)
+        check(f"grammar and {list(more)[0]}", r.status == 500 and r.json() == both, r)
+        check(f"{list(more)[0]} alone", s.chat(**more).status == 200)
+    r = s.chat(messages=[{"content": "x"}])
+    check("no role", r.status == 500 and r.json() == {"error": {"code": 500, "type": "server_error", "message":
+          'Failed to parse messages: Missing \'role\' in message: {"content":"x"}'}}, r)
+    check("no messages", s.chat(messages=[]).status == 200)
+    c = Conn(s)
+    got = [c.ask("POST", "/v1/chat/completions", chat_body("d", "q")).headers.get("connection") for _ in range(100)]
+    check("the 100th answer is the connection's last",
+          got[99] == "close" and "close" not in got[:99] and c.recv().end == "closed", got)
+    s.control(close_after=2, idle_close_ms=0)
+    c = Conn(s)
+    r = c.ask("GET", "/health")
+    check("no promise without an idle close", "keep-alive" not in r.headers, r)
+    check("a setting goes before", c.ask("GET", "/health").headers.get("connection") == "close")
+    s.control(dialect="sglang", context=0, close_after=-1, idle_close_ms=-1)
+    check("no grammar in another dialect", s.chat(grammar="nonsense").status == 200)
+    s.control(dialect="llamacpp")
+    # began anew with the change of settings
+    check("idle connections are closed after five seconds",
+          idle.recv().end == "closed" and time.time() - began > 4.9, time.time() - began)
+    s.stop()
+
+
+def test_term():
+    s = Sim("--term-hold")
+    check("--term-hold: nothing in flight, it ends", s.stop() == 0)
+    s = Sim("--term-hold", "--max-running", 1, "--delay-ms", 300)
+    idle, running_one, queued_one = Conn(s), s.begin(), s.begin(doc="another")
+    check("one runs, one waits", s.wait("running=1&queued=1"), s.stats())
+    s.proc.send_signal(signal.SIGTERM)
+    check("SIGTERM: what runs is held", s.wait("hung=eq1&queued=eq1"), s.stats())
+    check("no new connections", until(lambda: refused(s)))
+    check("idle ones are closed", idle.recv().end == "closed")
+    for conn in (running_one, queued_one):
+        conn.sock.settimeout(0.4)
+        check("no answer, no close", conn.recv().end == "timeout")
+    check("still there", s.proc.poll() is None)
+    check("a second SIGTERM ends it", s.stop() == 0)
+    check("and its connections", running_one.recv().end in ("closed", "reset"))
+    s = Sim("--term-hold")
+    held = s.begin(mark="hang")
+    s.wait("hung=1")
+    check("SIGINT ends it at once", s.stop(signal.SIGINT) == 0)
+    held.close()
+
+
 def test_key():
     for d, open_paths in (("sglang", ["/health"]), ("vllm", ["/health", "/metrics"]), ("llamacpp", ["/health"]),
                           ("openai", [])):
@@ -629,7 +700,7 @@ def test_choice():
     check("control refuses no JSON", s.ctl("POST", "/sim/control").status == 400)
     s.control(delay_ms=70, close_after=9)
     j = s.reset().json()
-    check("reset", j["delay_ms"] == 0 and j["close_after"] == 0 and j["fail"] == [], j)
+    check("reset", j["delay_ms"] == 0 and j["close_after"] == -1 and j["fail"] == [], j)
     modes = s.ctl("GET", "/sim/modes").json()
     check("modes listed", len(modes) > 50 and all(modes.values()))
     readme = open(os.path.join(HERE, "README.md")).read()

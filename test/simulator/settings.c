@@ -48,13 +48,14 @@ static const struct
 	{"context", KIND_INT, offsetof(SimSettings, context), 0, INT_MAX},
 	{"fixed", KIND_INT, offsetof(SimSettings, fixed), -1, 100},
 	{"log", KIND_INT, offsetof(SimSettings, log_size), 0, 1000000},
-	{"close-after", KIND_INT, offsetof(SimSettings, close_after), 0, INT_MAX},
-	{"idle-close-ms", KIND_INT, offsetof(SimSettings, idle_close_ms), 0, INT_MAX},
+	{"close-after", KIND_INT, offsetof(SimSettings, close_after), -1, INT_MAX},
+	{"idle-close-ms", KIND_INT, offsetof(SimSettings, idle_close_ms), -1, INT_MAX},
 	{"max-connections", KIND_INT, offsetof(SimSettings, max_connections), 0, INT_MAX},
 	{"disconnect-ms", KIND_INT, offsetof(SimSettings, disconnect_ms), -1, INT_MAX},
 	{"health", KIND_INT, offsetof(SimSettings, health), 200, 599},
 	{"hold", KIND_BOOL, offsetof(SimSettings, hold), 0, 0},
 	{"loading", KIND_BOOL, offsetof(SimSettings, loading), 0, 0},
+	{"term-hold", KIND_BOOL, offsetof(SimSettings, term_hold), 0, 0},
 };
 
 #define NSETTINGS ((int) (sizeof(table) / sizeof(table[0])))
@@ -65,6 +66,23 @@ const char *
 sim_dialect_name(SimDialect dialect)
 {
 	return dialects[dialect];
+}
+
+/* llama-server's HTTP library has limits of its own, and announces them */
+int
+sim_settings_close_after(void)
+{
+	if (sim_settings.close_after >= 0)
+		return sim_settings.close_after;
+	return sim_settings.dialect == SIM_LLAMACPP ? 100 : 0;
+}
+
+int
+sim_settings_idle_close_ms(void)
+{
+	if (sim_settings.idle_close_ms >= 0)
+		return sim_settings.idle_close_ms;
+	return sim_settings.dialect == SIM_LLAMACPP ? 5000 : 0;
 }
 
 static bool

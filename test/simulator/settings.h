@@ -30,6 +30,10 @@ extern void sim_settings_apply(const SimSettings *settings);
 
 extern void sim_settings_json(SimBuf *buf);
 
+/* What holds for connections, also where the dialect decides; 0: no limit */
+extern int	sim_settings_close_after(void);
+extern int	sim_settings_idle_close_ms(void);
+
 extern const char *sim_dialect_name(SimDialect dialect);
 
 #endif							/* SIM_SETTINGS_H */

@@ -47,14 +47,17 @@ typedef struct SimSettings
 	int			context;		/* tokens; 0: no limit */
 	int			fixed;			/* score of the one prebuilt reply; -1: off */
 	int			log_size;		/* requests kept for /sim/log */
-	int			close_after;	/* requests on a connection; 0: no limit */
-	int			idle_close_ms;	/* 0: idle connections stay */
+	int			close_after;	/* requests on a connection; 0: no limit, -1:
+								 * as the dialect does */
+	int			idle_close_ms;	/* 0: idle connections stay, -1: as the
+								 * dialect does */
 	int			max_connections;	/* accepted at once; 0: no limit */
 	int			disconnect_ms;	/* until a client that goes is noticed; -1:
 								 * when its reply is ready */
 	int			health;			/* status of /health */
 	bool		hold;			/* requests run until they are released */
 	bool		loading;		/* 503 on every path */
+	bool		term_hold;		/* SIGTERM holds what is in flight */
 } SimSettings;
 
 #define SIM_MAX_MODELS 16

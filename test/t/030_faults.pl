@@ -65,7 +65,8 @@ subtest 'all failures mixed' => sub {
 	my %value = (score => '150', finish => 'stop', body => '{}', redirect => 'http://127.0.0.1:9/',
 		huge => 9_000_000, 'huge-chunked' => 9_000_000, drip => 1, 'content-type' => 'text/plain', usage => 'null',
 		choices => 'empty', json => 'array', deep => 1000);
-	my @modes = grep { $_ ne 'none' && $_ ne 'hold' } sort keys %{ $sim->_json('/sim/modes') };
+	# too-long: then a part of the document is scored, which has another score
+	my @modes = grep { !/^(?:none|hold|too-long)$/ } sort keys %{ $sim->_json('/sim/modes') };
 
 	cmp_ok(scalar @modes, '>', 60, 'the simulator says how it can fail');
 	create_server($node, 'postgres', 'mixed', $sim, temperature => 0, timeout => '1s', retries => 2);

@@ -185,7 +185,11 @@ sub control
 }
 
 sub stats { my ($self) = @_; return $self->_json('/sim/stats'); }
-sub log { my ($self, $n) = @_; return $self->_json('/sim/log?n=' . ($n // 1000)); }
+sub log
+{
+	my ($self, $n, $match) = @_;
+	return $self->_json('/sim/log?n=' . ($n // 1000) . (defined $match ? "&match=$match" : ''));
+}
 
 sub reset_stats { my ($self) = @_; $self->_call('POST', '/sim/stats/reset'); return; }
 sub reset { my ($self) = @_; $self->_call('POST', '/sim/reset'); return; }
