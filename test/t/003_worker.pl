@@ -410,6 +410,29 @@ subtest 'commands that need the database for themselves' => sub {
 	let_go();
 };
 
+subtest 'such a command is cancelled' => sub {
+	new_database('staying');
+	prefetch_held('staying', 2);
+	my $pid = worker_pid('staying');
+	my $session = RetroSession->new($node, 'postgres');
+
+	# while it waits for a worker that cannot leave at the moment
+	kill 'STOP', $pid;
+	$session->send('DROP DATABASE staying');
+	$node->poll_query_until('postgres', "SELECT wait_event_type = 'Extension' FROM pg_stat_activity WHERE pid = $session->{pid}");
+	$node->safe_psql('postgres', "SELECT pg_cancel_backend($session->{pid})");
+	$session->result;
+	is($session->sqlstate, '57014', 'cancelled');
+	kill 'CONT', $pid;
+	let_go();
+	# nobody waits for them, so nobody else would see to it that there is a worker
+	$node->poll_query_until('staying', 'SELECT count(*) = 2 FROM retrostar.score_cache') or die 'they do not come';
+	pass('what the database has in work goes on');
+	wait_idle($node, 'staying');
+	is(sqlstate($node, 'postgres', 'DROP DATABASE staying'), '00000', 'once more');
+	$session->quit;
+};
+
 subtest 'as a template' => sub {
 	# one that does not allow connections
 	new_database('mould');
