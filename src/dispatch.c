@@ -325,12 +325,7 @@ rstar_dispatch_sent(RstarRequest *request, uint64 url)
 void
 rstar_dispatch_turn_done(void)
 {
-	/* An unlocked look is enough: who comes later sees what was freed */
-	if (rstar_shared->nspace_waiters == 0)
-		return;
-	LWLockAcquire(rstar_shared->lock, LW_EXCLUSIVE);
-	rstar_shmem_wake_space(false);
-	LWLockRelease(rstar_shared->lock);
+	rstar_shmem_freed();
 }
 
 int

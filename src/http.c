@@ -49,7 +49,8 @@
 /* Exchanges of a pool, and the idle connections that it keeps */
 #define POOL_SIZE 64
 #define POOL_CONNECTIONS (4 * POOL_SIZE)
-#define MAX_POOLS (MAX_TRANSFERS / POOL_SIZE)
+/* Two more than callers are told of, for what they send besides (abort.c, probe.c) */
+#define MAX_POOLS (MAX_TRANSFERS / POOL_SIZE + 2)
 
 #define EVENTS_AT_ONCE 256
 
@@ -75,6 +76,8 @@ static bool open_pool(Pool *pool);
 static void close_pool(Pool *pool);
 static void close_idle_pools(int64 now);
 static void release(RstarTransfer *transfer);
+static void discard(RstarTransfer *transfer);
+static void take_out(RstarTransfer *transfer);
 static void report(RstarTransfer *transfer, CURLcode code, RstarHttpDone done);
 static void read_messages(Pool *pool, RstarHttpDone done);
 static void start_over(Pool *pool, RstarHttpDone done);
@@ -172,6 +175,7 @@ close_pool(Pool *pool)
 	pool->multi = NULL;
 	pool->idle_since = 0;
 	pool->timer_at = -1;
+	pool->started = pool->moved = false;
 }
 
 static void
@@ -203,7 +207,7 @@ rstar_http_start(const RstarHttpRequest *request)
 	if (!rstar_transfer_set_up(transfer, request) ||
 		curl_multi_add_handle(pool->multi, transfer->easy) != CURLM_OK)
 	{
-		release(transfer);
+		discard(transfer);
 		return NULL;
 	}
 	pool->started = true;
@@ -214,13 +218,27 @@ rstar_http_start(const RstarHttpRequest *request)
 static void
 release(RstarTransfer *transfer)
 {
+	take_out(transfer);
+	rstar_transfer_rest(transfer);
+	dlist_push_head(&transfer->pool->idle, &transfer->link);
+}
+
+/* Nobody knows which of its options it has: another exchange must not use it */
+static void
+discard(RstarTransfer *transfer)
+{
+	take_out(transfer);
+	rstar_transfer_free(transfer);
+}
+
+static void
+take_out(RstarTransfer *transfer)
+{
 	Pool	   *pool = transfer->pool;
 
 	dlist_delete(&transfer->link);
 	if (--pool->nactive == 0)
 		pool->idle_since = rstar_transfer_clock();
-	rstar_transfer_rest(transfer);
-	dlist_push_head(&pool->idle, &transfer->link);
 }
 
 void
@@ -291,7 +309,7 @@ rstar_http_poll(RstarHttpDone done)
 	{
 		if (pools[i].moved)
 			read_messages(&pools[i], done);
-		if (broken[i])
+		if (broken[i] && pools[i].multi != NULL)
 			start_over(&pools[i], done);
 	}
 }

@@ -178,6 +178,8 @@ rstar_transfer_new(struct RstarHttpPool *pool, CURLSH *shared)
 	curl_easy_setopt(easy, CURLOPT_USERAGENT, "retrostar");
 #if LIBCURL_VERSION_NUM >= 0x075700
 	curl_easy_setopt(easy, CURLOPT_CA_CACHE_TIMEOUT, (long) CA_CACHE_S);
+	/* Else curl waits for a resolver's thread when its exchange has ended */
+	curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);
 #endif
 	return transfer;
 }

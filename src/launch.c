@@ -257,6 +257,7 @@ rstar_launch_started(Oid dboid)
 	RstarDatabase *db;
 	bool		first;
 
+	(void) rstar_shmem_area();	/* under the lock it would allocate memory */
 	LWLockAcquire(rstar_shared->lock, LW_EXCLUSIVE);
 	db = rstar_shmem_database(dboid, true);
 	first = db != NULL && db->worker != RSTAR_WORKER_RUNNING;
@@ -329,9 +330,10 @@ utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 	}
 	emptied = dboid;
 	comes_back = allows_connections(dboid);
-	ask_to_leave(dboid);
+	(void) rstar_shmem_area();	/* before anything takes the lock: purge() */
 	PG_TRY();
 	{
+		ask_to_leave(emptied);
 		next_utility(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
 	}
 	PG_CATCH();
@@ -407,7 +409,10 @@ allows_connections(Oid dboid)
 	return allows;
 }
 
-/* The command is over: if the worker left work, the next one takes it up */
+/*
+ * The command is over: if the worker left work, the next one takes it up.  One
+ * that has not left yet (we were cancelled) need not do so for our sake.
+ */
 static void
 call_back(void)
 {
@@ -419,6 +424,8 @@ call_back(void)
 
 	LWLockAcquire(rstar_shared->lock, LW_EXCLUSIVE);
 	db = rstar_shmem_database(emptied, false);
+	if (db != NULL)
+		db->leave = false;
 	mine = db != NULL && db->worker == RSTAR_WORKER_NONE && rstar_shmem_has_work(db) &&
 		claim_registration(db);
 	if (mine)

@@ -49,6 +49,8 @@ static void memo_goes(void *arg);
 static void remove_entry(RstarStatement *statement, RstarMemoEntry *entry);
 static void free_cookie(uint32 cookie);
 static void unpend(RstarStatement *statement, RstarMemoEntry *entry);
+static void set_result(RstarStatement *statement, RstarMemoEntry *entry,
+					   const RstarResult *result, RstarPlace from);
 static void not_needed(RstarStatement *statement, RstarMemoEntry *entry);
 static void list_value(RstarStatement *statement, RstarMemoEntry *entry);
 static void unlist_value(RstarMemoEntry *entry);
@@ -166,25 +168,31 @@ rstar_memo_pend(RstarStatement *statement, RstarMemoEntry *entry,
 	statement->npending++;
 }
 
-/* Its waiter has been released */
+/* Its waiter has been released; it is as if it had not been asked for */
 static void
 unpend(RstarStatement *statement, RstarMemoEntry *entry)
 {
 	free_cookie(entry->cookie);
 	dlist_delete(&entry->link);
 	statement->npending--;
+	entry->state = RSTAR_MEMO_NEW;
 	entry->waiter = NULL;
 }
 
 void
 rstar_memo_set(RstarStatement *statement, RstarMemoEntry *entry, const RstarResult *result)
 {
+	set_result(statement, entry, result, RSTAR_PLACE_LOOKED_FOR);
+}
+
+static void
+set_result(RstarStatement *statement, RstarMemoEntry *entry, const RstarResult *result,
+		   RstarPlace from)
+{
 	int			n = result->tally.scored + (entry->key.zero ? result->tally.unscored : 0);
 	bool		good = result->status == RSTAR_STATUS_OK && n > 0;
 
-	rstar_progress_moved(entry->state == RSTAR_MEMO_PENDING ? RSTAR_PLACE_PENDING :
-						 RSTAR_PLACE_LOOKED_FOR,
-						 good ? RSTAR_PLACE_DONE : RSTAR_PLACE_FAILED);
+	rstar_progress_moved(from, good ? RSTAR_PLACE_DONE : RSTAR_PLACE_FAILED);
 	if (entry->stats != NULL)
 	{
 		entry->stats->samples += result->new_samples;
@@ -226,6 +234,7 @@ rstar_memo_forget(RstarStatement *statement, const RstarMemoKey *key)
 		return;
 	}
 	rstar_queue_release(entry->waiter);
+	rstar_queue_released();
 	rstar_progress_moved(RSTAR_PLACE_PENDING, RSTAR_PLACE_NOT_AWAITED);
 	unpend(statement, entry);
 	remove_entry(statement, entry);
@@ -311,6 +320,7 @@ drain(void)
 {
 	RstarResult result;
 	uint32		cookie;
+	bool		any = false;
 
 	while (rstar_queue_next(&cookie, &result))
 	{
@@ -320,8 +330,11 @@ drain(void)
 		if (entry == NULL)
 			continue;			/* an error came before it was put down */
 		unpend(statement, entry);
-		rstar_memo_set(statement, entry, &result);
+		set_result(statement, entry, &result, RSTAR_PLACE_PENDING);
+		any = true;
 	}
+	if (any)
+		rstar_queue_released();
 }
 
 void
@@ -363,7 +376,7 @@ give_up(RstarStatement *statement, RstarMemoEntry *entry)
 	rstar_queue_detach(entry->waiter, &result);
 	unpend(statement, entry);
 	result.status = RSTAR_STATUS_DEADLINE;
-	rstar_memo_set(statement, entry, &result);
+	set_result(statement, entry, &result, RSTAR_PLACE_PENDING);
 }
 
 /* A wait ends at the deadline; false when that has passed */
@@ -421,6 +434,8 @@ rstar_memo_failed(const RstarStatement *statement)
 void
 rstar_memo_release(RstarStatement *statement)
 {
+	bool		any = statement->npending > 0;
+
 	while (!dlist_is_empty(&statement->pending))
 	{
 		RstarMemoEntry *entry = dlist_container(RstarMemoEntry, link,
@@ -431,4 +446,6 @@ rstar_memo_release(RstarStatement *statement)
 		free_cookie(entry->cookie);
 	}
 	statement->npending = 0;
+	if (any)
+		rstar_queue_released();
 }

@@ -126,13 +126,18 @@ new_call(RstarStatement *statement)
 	return call;
 }
 
-/* The id is set last: a call that raised an error on the way is no match */
+/*
+ * The id is set last: a call that raised an error on the way is no match.  A
+ * statement may run for long and resolve again after each command in it, so
+ * what looking up leaves behind is not to lie in its context.
+ */
 static void
 resolve_call(RstarStatement *statement, RstarCall *call, const NullableDatum *args)
 {
 	MemoryContext old = MemoryContextSwitchTo(statement->context);
 	const RstarServer *server;
 	const char *server_name;
+	RstarTask	task;
 
 	call->args[RSTAR_ARG_SERVER] = arg_string(&args[RSTAR_ARG_SERVER], rstar_server);
 	call->args[RSTAR_ARG_TASK] = arg_string(&args[RSTAR_ARG_TASK], rstar_task);
@@ -144,8 +149,9 @@ resolve_call(RstarStatement *statement, RstarCall *call, const NullableDatum *ar
 	call->samples = arg_samples(&args[RSTAR_ARG_SAMPLES]);
 	call->samples_setting = call->samples;
 
+	MemoryContextSwitchTo(old);
 	/* What was not given is left to them, whose messages say so */
-	rstar_task_resolve(&call->task,
+	rstar_task_resolve(&task,
 					   args[RSTAR_ARG_TASK].isnull ? NULL : call->args[RSTAR_ARG_TASK],
 					   call->args[RSTAR_ARG_RELEVANCE_DEFINITION],
 					   call->args[RSTAR_ARG_QUERY_TYPE], call->args[RSTAR_ARG_DOC_TYPE]);
@@ -155,6 +161,10 @@ resolve_call(RstarStatement *statement, RstarCall *call, const NullableDatum *ar
 	call->mapping = rstar_server_mapping(server->serverid, GetUserId());
 	server = rstar_server_resolve(server_name);
 	call->server_version = rstar_server_version();
+	MemoryContextSwitchTo(statement->context);
+	call->task.query_type = pstrdup(task.query_type);
+	call->task.doc_type = pstrdup(task.doc_type);
+	call->task.relevance_definition = pstrdup(task.relevance_definition);
 	build_prefix(statement, call, server);
 	call->id = ++statement->last_call;
 	MemoryContextSwitchTo(old);

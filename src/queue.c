@@ -357,6 +357,13 @@ rstar_queue_release(RstarWaiter *waiter)
 	LWLockRelease(rstar_shared->lock);
 }
 
+/* The worker may sleep, and would not tell them before it has something to do */
+void
+rstar_queue_released(void)
+{
+	rstar_shmem_freed();
+}
+
 void
 rstar_queue_detach(RstarWaiter *waiter, RstarResult *result)
 {

@@ -158,8 +158,17 @@ extern RstarSubmitted rstar_queue_submit(RstarSpec *spec, uint32 cookie,
  */
 extern bool rstar_queue_next(uint32 *cookie, RstarResult *result);
 
-/* Gives up interest; a request that interests nobody ends.  Never raises. */
+/*
+ * Gives up interest; a request that interests nobody ends.  Never raises.
+ * Call rstar_queue_released() after the last of several.
+ */
 extern void rstar_queue_release(RstarWaiter *waiter);
+
+/*
+ * After waiters were released, or taken by rstar_queue_next(): sessions that
+ * wait for room are told.  Never raises.
+ */
+extern void rstar_queue_released(void);
 
 /*
  * Gives up interest, but the request goes on for the cache's sake.  Reads what

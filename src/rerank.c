@@ -83,6 +83,7 @@ struct RstarSet
 
 static void parse_passes(RstarPassesSpec *spec, const char *passes);
 static void give_up_set(void *arg);
+static void begin_again(RstarSet *set);
 static bool past_deadline(RstarSet *set);
 static int	first_target(const RstarSet *set, int doc);
 static void ask_first(RstarSet *set, SetDoc *doc, int samples);
@@ -223,9 +224,8 @@ rstar_rerank_add(RstarSet *set, Datum text, bool isnull, bool copy)
 		set->docs = set->docs ? repalloc_huge(set->docs, set->maxdocs * sizeof(SetDoc)) :
 			palloc(set->maxdocs * sizeof(SetDoc));
 	}
-	set->passes = NULL;			/* begin again, if another group had begun it */
-	set->norder = 0;
-	set->in_round = set->done = false;
+	if (set->passes != NULL)
+		begin_again(set);
 	doc = &set->docs[set->ndocs];
 	memset(doc, 0, sizeof(SetDoc));
 	doc->isnull = isnull || set->args[RSTAR_ARG_QUERY].isnull;
@@ -260,6 +260,18 @@ rstar_rerank_add(RstarSet *set, Datum text, bool isnull, bool copy)
 		MemoryContextDelete(scratch);
 	}
 	MemoryContextSwitchTo(old);
+}
+
+/* Another group had begun its passes, and now there is one document more */
+static void
+begin_again(RstarSet *set)
+{
+	pfree(set->passes);
+	pfree(set->order);
+	set->passes = NULL;
+	set->order = NULL;
+	set->norder = 0;
+	set->in_round = set->done = false;
 }
 
 /* Once it has passed it is not asked for any more documents */

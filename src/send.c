@@ -55,6 +55,7 @@ static void turn_target(RstarTarget *target, int64 now);
 static void reload(RstarTarget *target);
 static void renumber(RstarTarget *target, const int *map);
 static void send_delayed(RstarTarget *target, int64 now);
+static void fail_without_config(RstarSample *sample);
 static void fail_delayed(RstarTarget *target, RstarStatus status, const char *detail);
 static void claims_sent(RstarTarget *target, int64 now);
 static bool send_sample(RstarSample *sample, int64 now);
@@ -136,7 +137,9 @@ turn_target(RstarTarget *target, int64 now)
 		reload(target);
 	if (target->config == NULL)
 	{
-		fail_delayed(target, RSTAR_STATUS_SERVER_GONE, NULL);
+		target->nready = 0;
+		while (!dlist_is_empty(&target->delayed))
+			fail_without_config(dlist_head_element(RstarSample, link, &target->delayed));
 		return;
 	}
 	wake = rstar_probe_turn(target, now);
@@ -217,6 +220,15 @@ fail_delayed(RstarTarget *target, RstarStatus status, const char *detail)
 		failed(dlist_head_element(RstarSample, link, &target->delayed), status, 0, detail);
 }
 
+static void
+fail_without_config(RstarSample *sample)
+{
+	if (sample->target->retry_at > 0)
+		failed(sample, RSTAR_STATUS_SETUP, 0, "the server's options could not be read now");
+	else
+		failed(sample, RSTAR_STATUS_SERVER_GONE, 0, NULL);
+}
+
 /*
  * A server that is not known yet is loaded by its first claims; one that is
  * gone or silent takes all, for them to fail.
@@ -256,9 +268,11 @@ rstar_send_claims(const RstarClaim *claims, int n, int64 now)
 
 		if (target == NULL)
 			target = rstar_target_load(claims[i].serverid, map, &changed);
+		else if (target->retry_at > 0 && now >= target->retry_at)
+			reload(target);
 		sample = rstar_sample_new(&claims[i], target);
 		if (target->config == NULL)
-			failed(sample, RSTAR_STATUS_SERVER_GONE, 0, NULL);
+			fail_without_config(sample);
 		else if (sample->claim.kind == RSTAR_KIND_CHECK)
 			send_check(sample);
 		else if (!send_sample(sample, now))
@@ -325,6 +339,8 @@ start(RstarSample *sample, int endpoint)
 
 		strlcpy(error, channel->error, sizeof(error));
 		rstar_target_leave_channel(channel);
+		/* The next one tries again: the file with the key may be there then */
+		rstar_target_forget_channel(target, sample->claim.mapping);
 		failed(sample, RSTAR_STATUS_SETUP, 0, error);
 		return false;
 	}
@@ -384,6 +400,7 @@ send_check(RstarSample *sample)
 
 		strlcpy(error, channel->headers ? "out of memory" : channel->error, sizeof(error));
 		rstar_target_leave_channel(channel);
+		rstar_target_forget_channel(target, sample->claim.mapping);
 		failed(sample, RSTAR_STATUS_SETUP, 0, error);
 		return;
 	}

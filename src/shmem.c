@@ -196,6 +196,7 @@ rstar_shmem_area(void)
 		LWLockRegisterTranche(rstar_shared->area_tranche, "retrostar_text");
 		text_area = dsa_attach_in_place(rstar_shared->area, NULL);
 		dsa_pin_mapping(text_area);
+		on_shmem_exit(dsa_on_shmem_exit_release_in_place, PointerGetDatum(rstar_shared->area));
 		MemoryContextSwitchTo(old);
 	}
 	return text_area;
@@ -265,10 +266,10 @@ release_owner(int code, Datum arg)
 		owner->text_bytes = 0;
 	}
 	count_lookups();
+	rstar_shmem_wake_space(false);
 	LWLockRelease(rstar_shared->lock);
 
 	dsa_detach(text_area);
-	dsa_release_in_place(rstar_shared->area);
 	text_area = NULL;
 }
 
@@ -383,6 +384,17 @@ rstar_shmem_wake_space(bool all)
 			rstar_shmem_wake(owner);
 		}
 	}
+}
+
+void
+rstar_shmem_freed(void)
+{
+	/* An unlocked look is enough: who comes later sees what was freed */
+	if (rstar_shared->nspace_waiters == 0)
+		return;
+	LWLockAcquire(rstar_shared->lock, LW_EXCLUSIVE);
+	rstar_shmem_wake_space(false);
+	LWLockRelease(rstar_shared->lock);
 }
 
 /* An eighth of the session's share is free */

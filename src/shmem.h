@@ -316,6 +316,12 @@ extern RstarOwner *rstar_shmem_owner(void);
 /* False before that, and again while the process ends */
 extern bool rstar_shmem_attached(void);
 
+/*
+ * Wakes sessions that wait for room, after something was freed; takes the
+ * lock.  Once for many requests: see rstar_shmem_wake_space().
+ */
+extern void rstar_shmem_freed(void);
+
 /* The rest needs rstar_shared->lock held exclusively. */
 
 /*

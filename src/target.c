@@ -24,6 +24,9 @@
 #include "send.h"
 #include "target.h"
 
+/* After an error a server is read again, but not at once; us */
+#define LOAD_RETRY INT64CONST(1000000)
+
 static HTAB *targets = NULL;
 
 /* All of them: a scan of the table would not outlive a reload's transaction */
@@ -82,13 +85,16 @@ rstar_target_load(Oid serverid, int *map, bool *changed)
 		dlist_init(&target->flying);
 		target->wake = PG_INT64_MAX;
 	}
-	else if (target->version == rstar_server_version())
+	else if (target->version == rstar_server_version() && target->retry_at == 0)
 		return target;
 	load(target, map, changed);
 	return target;
 }
 
-/* An error leaves the target without configuration: its samples fail */
+/*
+ * An error leaves the target without configuration: its samples fail.  That is
+ * a lock, or that somebody cancelled us, so it is tried again.
+ */
 static void
 load(RstarTarget *target, int *map, bool *changed)
 {
@@ -97,6 +103,7 @@ load(RstarTarget *target, int *map, bool *changed)
 												  ALLOCSET_SMALL_SIZES);
 	RstarServer *volatile config = NULL;
 
+	target->retry_at = 0;
 	PG_TRY();
 	{
 		StartTransactionCommand();
@@ -113,6 +120,7 @@ load(RstarTarget *target, int *map, bool *changed)
 		FlushErrorState();
 		AbortCurrentTransaction();
 		config = NULL;
+		target->retry_at = rstar_send_clock() + LOAD_RETRY;
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(old);

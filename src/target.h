@@ -56,6 +56,7 @@ typedef struct RstarTarget
 	int			admitted;		/* in this turn */
 	bool		silent;			/* nothing answers: samples fail */
 	int64		wake;			/* when to look at "delayed" again */
+	int64		retry_at;		/* us; 0, or when to load it again: an error came */
 	char		last_error[RSTAR_DETAIL_LEN];
 } RstarTarget;
 
@@ -66,7 +67,8 @@ extern void rstar_target_init(void);
 extern RstarTarget *rstar_target_find(Oid serverid);
 
 /*
- * The target of a server, loaded, or loaded again when the catalog changed.
+ * The target of a server, loaded, or loaded again when the catalog changed or
+ * an error kept it from being read the last time.
  * Starts a transaction of its own when it has to load.  map (room for the old
  * number of endpoints, at most RSTAR_SERVER_MAX_URLS) says where the old ones went;
  * *changed whether they did.

@@ -410,6 +410,29 @@ subtest 'commands that need the database for themselves' => sub {
 	let_go();
 };
 
+subtest 'such a command is cancelled' => sub {
+	new_database('staying');
+	prefetch_held('staying', 2);
+	my $pid = worker_pid('staying');
+	my $session = RetroSession->new($node, 'postgres');
+
+	# while it waits for a worker that cannot leave at the moment
+	kill 'STOP', $pid;
+	$session->send('DROP DATABASE staying');
+	$node->poll_query_until('postgres', "SELECT wait_event_type = 'Extension' FROM pg_stat_activity WHERE pid = $session->{pid}");
+	$node->safe_psql('postgres', "SELECT pg_cancel_backend($session->{pid})");
+	$session->result;
+	is($session->sqlstate, '57014', 'cancelled');
+	kill 'CONT', $pid;
+	let_go();
+	# nobody waits for them, so nobody else would see to it that there is a worker
+	$node->poll_query_until('staying', 'SELECT count(*) = 2 FROM retrostar.score_cache') or die 'they do not come';
+	pass('what the database has in work goes on');
+	wait_idle($node, 'staying');
+	is(sqlstate($node, 'postgres', 'DROP DATABASE staying'), '00000', 'once more');
+	$session->quit;
+};
+
 subtest 'as a template' => sub {
 	# one that does not allow connections
 	new_database('mould');
@@ -473,6 +496,7 @@ subtest 'what database and roles have set' => sub {
 };
 
 subtest 'the cache table is locked' => sub {
+	my $lost = queue($node, 'lost');
 	$sim->reset_stats;
 	hold();
 	my $before = ask_background($node, 'postgres', q(SELECT retro_star_score('lock', 'before')));
@@ -484,7 +508,7 @@ subtest 'the cache table is locked' => sub {
 	like($holder->query("SELECT retro_star_score('lock', '$_')"), qr/^\d+$/, 'the holder gets scores') for 1 .. 3;
 	is($holder->query("SELECT retro_star_score('lock', i::text) IS NOT NULL FROM generate_series(1, 3) i"), "t\nt\nt", 'and again');
 	is($sim->stats->{chat}, 4, 'each was sent once');
-	is($holder->query('SELECT unstored, lost FROM retrostar.stat_queue'), '4|0', 'they wait to be stored');
+	is($holder->query('SELECT unstored, lost FROM retrostar.stat_queue'), "4|$lost", 'they wait to be stored');
 	$holder->query('COMMIT');
 	wait_idle($node);
 	is($node->safe_psql('postgres', q(SELECT count(*) FROM generate_series(1, 3) i, retrostar.score_cache
@@ -498,7 +522,7 @@ subtest 'the cache table is locked' => sub {
 	wait_idle($node);
 	is($node->safe_psql('postgres', q(SELECT cardinality(scores) FROM retrostar.score_cache
 		WHERE key = retrostar.cache_key('lock', '1'))), 2, 'stored after the unlock');
-	is(queue($node, 'lost'), 0, 'none is lost');
+	is(queue($node, 'lost'), $lost, 'none is lost');
 	$holder->quit;
 };
 

@@ -269,6 +269,8 @@ $node->safe_psql('postgres', qq(ALTER USER MAPPING FOR carol SERVER keys OPTIONS
 	SELECT retro_star_score('query', 'no file', server => 'keys')), extra_params => [ '-v', 'VERBOSITY=verbose' ]);
 like($err, qr/HV00N.*could not use server "keys"\nDETAIL: +could not open API key file/, 'no key file');
 is($sim->stats->{chat}, 0, 'nothing is sent');
+append_to_file($key_file, 'key-of-carol');
+is(authorization('carol'), 'Bearer key-of-carol', 'the file has come: nothing else is needed');
 unlike(slurp_file($node->logfile), qr/key-of-/, 'no key is in the log');
 
 #
