@@ -257,7 +257,8 @@ subtest 'states' => sub {
 	ask(undef, 1, more => ", server => 'flaky'");
 	my $state = q(state FROM retrostar.stat_server WHERE server = 'flaky');
 	is(sql("SELECT $state"), 'closed', 'well');
-	$other->control({ listen => $false });
+	# what goes over the connection that is still open stays there
+	$other->control({ listen => $false, hold => $true });
 	my $session = RetroSession->new($node, 'postgres');
 	$session->send(q(SELECT count(retro_star_score('query', 'flaky ' || i, server => 'flaky')) FROM generate_series(1, 8) i));
 	$node->poll_query_until('postgres', "SELECT state IN ('open', 'half-open') FROM retrostar.stat_server WHERE server = 'flaky'")
@@ -269,7 +270,8 @@ subtest 'states' => sub {
 		FROM pg_stat_activity WHERE backend_type = 'retrostar worker')) or die 'the worker does not say so';
 	pass('the worker says what it does');
 	balanced('open');
-	$other->control({ listen => $true });
+	$other->control({ listen => $true, hold => $false });
+	$other->release;
 	is($session->result, 8, 'it is well again');
 	is(sql("SELECT $state"), 'closed', 'closed again');
 	$session->quit;
