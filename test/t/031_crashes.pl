@@ -25,34 +25,36 @@ my $sim = start_simulator('--delay-ms', '20', '--max-running', '32', '--log', '0
 
 create_server($node, 'postgres', 'gpu', $sim, unavailable_timeout => '180s');
 
-# In the middle of a load: so many answers have come, and no more do
+# In the middle of a load: so many answers more have come, and no others do
 sub in_the_middle
 {
 	my ($answers) = @_;
+	my $until = $sim->stats->{completed} + $answers;
 
-	$sim->wait_for('completed', $sim->stats->{completed} + $answers);
-	$sim->control({ hold => JSON::PP::true });
-	$sim->wait_for('running', 8);
+	# Some that are let go may be of a worker that has left
+	wait_until('answers come', sub {
+		$sim->release(4);
+		return $sim->stats->{completed} >= $until;
+	});
+	$sim->wait_for('held', 8);
 	return;
 }
 
 sub let_go { $sim->control({ hold => JSON::PP::false }); return; }
 
-# Sessions that score $pairs pairs ('NAME 1', 'pair 1') .. ('NAME N', 'pair P')
+# Sessions that score $pairs pairs ('NAME 1', 'pair 1') .. ('NAME N', 'pair P').
+# Nothing is answered before in_the_middle() or let_go(), so that none is through
+# before the last has begun; those that may fail can be through at once.
 sub load
 {
 	my ($name, $sessions, $pairs, $more) = @_;
 
-	my $held = $sim->_json('/sim/control')->{hold};
-
-	# They begin together, so that none is through before the last has begun
-	$sim->control({ hold => JSON::PP::true });
+	$sim->control({ hold => defined $more ? JSON::PP::false : JSON::PP::true });
 	my @loads = map { ask_background($node, 'postgres', ($more // '')
 			. "SELECT count(retro_star_score('$name $_', 'pair ' || i)) FROM generate_series(1, $pairs) i") } 1 .. $sessions;
 	defined $more || $node->poll_query_until('postgres', "SELECT count(*) = $sessions FROM pg_stat_activity
 		WHERE query ~ 'SELECT count.retro.*$name' AND state = 'active' AND pid <> pg_backend_pid()")
-	  or die 'sessions do not begin';	# those that may fail can be through at once
-	$sim->control({ hold => JSON::PP::false }) unless ($held // '') eq '1';
+	  or die 'sessions do not begin';
 	return @loads;
 }
 
@@ -94,8 +96,8 @@ subtest 'the worker ends by SIGTERM under load' => sub {
 	{
 		in_the_middle(40);
 		$node->safe_psql('postgres', 'SELECT pg_terminate_backend(worker_pid) FROM retrostar.stat_queue');
-		let_go();
 	}
+	let_go();
 	for (@sessions)
 	{
 		my ($out, $err) = finish_background($_);
@@ -126,7 +128,6 @@ SKIP:
 			$node->safe_psql('postgres', 'SELECT pg_terminate_backend(worker_pid) FROM retrostar.stat_queue');
 			$node->poll_query_until('postgres', 'SELECT worker_pid IS NULL FROM retrostar.stat_queue');
 			$sim->reset_stats;
-			$sim->control({ hold => JSON::PP::true });
 			my @sessions = load("memory $pairs", 8, $pairs);
 			$sim->wait_for('running', 8 * $pairs);
 			my $pid = queue($node, 'worker_pid');
