@@ -111,15 +111,19 @@ look_up(const RstarKey *key, RstarTally *known, RstarCacheRow *row)
 	}			buffer;
 	bytea	   *value = (bytea *) buffer.data;
 	Oid			table_oid = relation_oid(TABLE_NAME);
-	Oid			index_oid = relation_oid(INDEX_NAME);
-	Relation	table;
+	Oid			index_oid;
+	Relation	table = NULL;
 	Relation	index;
 	Snapshot	snapshot;
 	IndexScanDesc scan;
 	TupleTableSlot *slot;
 	ScanKeyData scan_key;
 
-	if (!OidIsValid(table_oid) || !OidIsValid(index_oid))
+	/* Also when it was dropped while we waited for its lock */
+	if (OidIsValid(table_oid))
+		table = try_relation_open(table_oid, AccessShareLock);
+	index_oid = table ? relation_oid(INDEX_NAME) : InvalidOid;
+	if (!OidIsValid(index_oid))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("table \"%s.%s\" or its primary key does not exist", SCHEMA_NAME, TABLE_NAME),
@@ -129,7 +133,6 @@ look_up(const RstarKey *key, RstarTally *known, RstarCacheRow *row)
 	memcpy(VARDATA(value), key->bytes, sizeof(RstarKey));
 	ScanKeyInit(&scan_key, 1, BTEqualStrategyNumber, F_BYTEAEQ, PointerGetDatum(value));
 
-	table = table_open(table_oid, AccessShareLock);
 	index = index_open(index_oid, AccessShareLock);
 	snapshot = RegisterSnapshot(GetCatalogSnapshot(table_oid));
 	slot = table_slot_create(table, NULL);

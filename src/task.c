@@ -20,6 +20,7 @@
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/stratnum.h"
+#include "access/relation.h"
 #include "access/table.h"
 #include "catalog/namespace.h"
 #include "mb/pg_wchar.h"
@@ -98,14 +99,16 @@ scan_task(RstarTask *task, const char *name)
 {
 	Oid			schema = get_namespace_oid("retrostar", false);
 	Oid			table = get_relname_relid("task", schema);
-	Relation	rel;
+	Relation	rel = NULL;
 	bool		found;
 
-	if (!OidIsValid(table))
+	/* It may be dropped while we wait for its lock */
+	if (OidIsValid(table))
+		rel = try_relation_open(table, AccessShareLock);
+	if (rel == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("relation \"%s\" does not exist", "retrostar.task")));
-	rel = table_open(table, AccessShareLock);
 	found = fetch_task(task, rel, name);
 	table_close(rel, AccessShareLock);
 	return found;

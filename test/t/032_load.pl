@@ -168,20 +168,24 @@ subtest 'DROP DATABASE, EXTENSION and SERVER under load' => sub {
 		$node->safe_psql($db, 'CREATE EXTENSION retrostar');
 		create_server($node, $db, 'gpu', $sim, max_in_flight => 4);
 	}
-	$sim->control({ delay_ms => 10 });
+	hold();
 	my %sessions = map {
 		my $db = $_;
 		$db => [ map { ask_background($node, $db, "SELECT count(retro_star_score('$db $_', 'pair ' || i)) FROM generate_series(1, 100) i") } 1 .. 4 ]
 	} @names, 'postgres';
 	for my $db (@names)
 	{
-		$node->poll_query_until($db, 'SELECT answered >= 10 FROM retrostar.stat_queue') or die "no answers in $db";
+		wait_until("there are answers in $db", sub {
+			$sim->release(4);
+			return queue($node, 'answered', $db) >= 10;
+		});
 	}
 	is(sqlstate($node, 'postgres', 'DROP DATABASE going'), '55006', 'DROP DATABASE fails while sessions are there');
 	is(sqlstate($node, 'postgres', 'DROP DATABASE going WITH (FORCE)'), '00000', 'DROP DATABASE WITH (FORCE)');
 	is(sqlstate($node, 'extension', 'DROP EXTENSION retrostar CASCADE'), '00000', 'DROP EXTENSION');
 	is(sqlstate($node, 'server', 'DROP SERVER gpu CASCADE'), '00000', 'DROP SERVER');
 	is(finish_background($_), '', 'a session of a dropped database ends') for @{ $sessions{going} };
+	let_go();
 	for my $db (qw(extension server))
 	{
 		for (@{ $sessions{$db} })
@@ -200,7 +204,6 @@ subtest 'DROP DATABASE, EXTENSION and SERVER under load' => sub {
 		nothing_left($node, $db, db => $db, lost => 1);
 		$node->safe_psql('postgres', "DROP DATABASE $db");
 	}
-	$sim->control({ delay_ms => 2 });
 	nothing_left($node, 'dropped');
 };
 
@@ -229,7 +232,8 @@ SKIP:
 	subtest 'disk full' => sub {
 		my $from = -s $node->logfile;
 
-		$node->safe_psql('postgres', q(INSERT INTO retrostar.score_cache
+		# without room in its pages, so that it must grow
+		$node->safe_psql('postgres', q(TRUNCATE retrostar.score_cache; INSERT INTO retrostar.score_cache
 			SELECT sha256(i::text::bytea), 1, '{1}', 0, 'filler', 0, 0, now(), now() FROM generate_series(1, 15000) i));
 		cmp_ok($node->safe_psql('postgres', q(SELECT pg_relation_size('retrostar.score_cache'))), '>', 1024 * 1024, 'a table');
 		$node->safe_psql('postgres', q(SELECT retro_star_score('disk', 'before')));
@@ -239,6 +243,7 @@ SKIP:
 		my @sessions = map { ask_background($node, 'postgres',
 			"SELECT count(retro_star_score('disk $_', 'pair ' || i)) FROM generate_series(1, 60) i") } 1 .. 4;
 		is(finish_background($_), 60, 'a session has all its scores') for @sessions;
+		wait_until('storing has failed', sub { slurp_file($node->logfile, $from) =~ /LOG: .*could not store scores/ });
 		cmp_ok(queue($node, 'unstored'), '>', 0, 'which cannot be stored');
 		is(queue($node, 'worker_pid'), $pid, 'the worker goes on');
 		prlimit('--pid', $pid, '--fsize=unlimited:');
