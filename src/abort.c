@@ -119,6 +119,8 @@ send_abort(Abort *exchange)
 	request.headers = exchange->channel->headers;
 	request.timeout = request.connect_timeout = exchange->timeout;
 	request.owner = exchange;
+	/* Nothing more may come for long, and what was cancelled is to leave nothing */
+	request.last = true;
 	return rstar_http_start(&request) != NULL;
 }
 

@@ -52,6 +52,9 @@
 /* Two more than callers are told of, for what they send besides (abort.c, probe.c) */
 #define MAX_POOLS (MAX_TRANSFERS / POOL_SIZE + 2)
 
+/* One that was idle for so long is closed */
+#define IDLE_POOL_US (RSTAR_IDLE_CONNECTION_S * INT64CONST(1000000))
+
 #define EVENTS_AT_ONCE 256
 
 typedef struct RstarHttpPool
@@ -184,7 +187,7 @@ close_idle_pools(int64 now)
 	for (int i = 0; i < npools; i++)
 	{
 		if (pools[i].idle_since > 0 &&
-			now - pools[i].idle_since > RSTAR_IDLE_CONNECTION_S * INT64CONST(1000000))
+			now - pools[i].idle_since > IDLE_POOL_US)
 			close_pool(&pools[i]);
 	}
 }
@@ -257,8 +260,16 @@ rstar_http_timeout(void)
 
 	for (int i = 0; i < npools; i++)
 	{
-		if (pools[i].timer_at >= 0 && (first < 0 || pools[i].timer_at < first))
-			first = pools[i].timer_at;
+		int64		at = pools[i].timer_at;
+
+		if (pools[i].idle_since > 0)
+		{
+			int64		closes = pools[i].idle_since + IDLE_POOL_US + 1;
+
+			at = at < 0 ? closes : Min(at, closes);
+		}
+		if (at >= 0 && (first < 0 || at < first))
+			first = at;
 	}
 	if (first < 0)
 		return -1;

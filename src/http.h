@@ -30,6 +30,7 @@ typedef struct RstarHttpRequest
 	const RstarHttpHeaders *headers;	/* must live until the end */
 	const char *request_id;		/* for X-Request-Id, or NULL; copied */
 	bool		fresh;			/* not on a connection that was kept: one broke */
+	bool		last;			/* the connection is closed afterwards */
 	const char *body;			/* copied; NULL: GET */
 	Size		body_len;
 	const char *body_end;		/* goes behind the body; copied */
