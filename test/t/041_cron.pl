@@ -71,7 +71,7 @@ if ($seconds)
 		sql(q(UPDATE doc SET body = 'edited' WHERE id = 7; INSERT INTO doc VALUES (21, 'new'); DELETE FROM doc WHERE id = 1));
 		wait_sql('the view follows', q(SELECT count(score) = 20 AND bool_or(body = 'edited') AND bool_or(body = 'new') AND min(id) = 2 FROM sky));
 		my $run = sql('SELECT max(run) FROM retrostar.refresh_log');
-		wait_sql('two more runs', "SELECT count(*) = 2 FROM retrostar.refresh_log WHERE run > $run AND status = 'done'");
+		wait_sql('two more runs', "SELECT count(*) >= 2 FROM retrostar.refresh_log WHERE run > $run AND status = 'done'");
 		is($sim->stats->{chat}, 2, 'two requests');
 	};
 
