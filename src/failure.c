@@ -223,7 +223,7 @@ describe_other(const RstarResult *result, const char *server)
 		case RSTAR_STATUS_DEADLINE:
 			failure.sqlstate = ERRCODE_EXTERNAL_ROUTINE_EXCEPTION;
 			failure.message = psprintf("server \"%s\" did not answer before the deadline", server);
-			failure.detail = "The request goes on; its answer will be in the cache.";
+			failure.detail = "What was sent by then goes on; the answer will be in the cache.";
 			failure.hint = "Raise \"retrostar.deadline\", or set \"retrostar.on_error\" to \"null\".";
 			break;
 		default:

@@ -230,7 +230,7 @@ rstar_memo_forget(RstarStatement *statement, const RstarMemoKey *key)
 		return;
 	if (entry->state != RSTAR_MEMO_PENDING)
 	{
-		list_value(statement, entry);
+		not_needed(statement, entry);
 		return;
 	}
 	rstar_queue_release(entry->waiter);
@@ -269,25 +269,26 @@ rstar_memo_evaluated(RstarStatement *statement, RstarMemoEntry *entry)
 	not_needed(statement, entry);
 }
 
-/* One reason less to keep an entry that is not PENDING */
+/* One reason less to keep an entry that is not PENDING; others go now, not it */
 static void
 not_needed(RstarStatement *statement, RstarMemoEntry *entry)
 {
 	Size		entry_size = sizeof(RstarMemoEntry) + sizeof(HASHELEMENT);
 
-	if (entry->aheads == 0 && entry->held == 0)
-		list_value(statement, entry);
+	unlist_value(entry);
 	while (hash_get_num_entries(statement->memo) * entry_size > work_mem * (Size) 1024)
 	{
 		RstarMemoEntry *oldest;
 
 		if (dlist_is_empty(&statement->values))
-			return;
+			break;
 		oldest = dlist_container(RstarMemoEntry, link, dlist_pop_head_node(&statement->values));
 		if (oldest->failure)
 			pfree(oldest->failure);
 		remove_entry(statement, oldest);
 	}
+	if (entry->aheads == 0 && entry->held == 0)
+		list_value(statement, entry);
 }
 
 double

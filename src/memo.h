@@ -96,8 +96,8 @@ extern RstarMemoEntry *rstar_memo_hold(RstarStatement *statement, const RstarMem
 extern void rstar_memo_let_go(RstarStatement *statement, RstarMemoEntry *entry);
 
 /*
- * The entry has been evaluated and may go one day; the oldest go now when the
- * memo outgrows work_mem.
+ * The entry has been evaluated, or nothing came of it, and may go one day;
+ * the oldest others go now when the memo outgrows work_mem.
  */
 extern void rstar_memo_evaluated(RstarStatement *statement, RstarMemoEntry *entry);
 

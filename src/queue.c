@@ -205,7 +205,8 @@ join(RstarRequest *request, RstarSpec *spec, uint32 cookie, RstarWaiter **waiter
 		*waiter = add_waiter(request, spec, cookie);
 	request->zero = request->zero && spec->zero;
 	request->reasoning = request->reasoning || spec->reasoning;
-	request->wanted = Max(request->wanted, spec->samples);
+	spec->raised = Max(spec->samples - request->wanted, 0);
+	request->wanted += spec->raised;
 	request->db->joined++;
 	spec->unattended = request->db->worker == RSTAR_WORKER_NONE;
 	if (!request->queued && rstar_shmem_needed(request) > request->claimed)

@@ -62,7 +62,8 @@ typedef enum RstarStatus
 	RSTAR_STATUS_WORKER_LOST,	/* the worker died of it, several times */
 	RSTAR_STATUS_EMPTY,			/* query or document without text; never sent */
 	RSTAR_STATUS_NO_ROOM,		/* larger than shared memory; never sent */
-	RSTAR_STATUS_DEADLINE		/* not known in time; it goes on, detached */
+	RSTAR_STATUS_DEADLINE		/* not known in time; if it was sent, it goes
+								 * on, detached */
 } RstarStatus;
 
 typedef enum RstarKind
@@ -94,6 +95,7 @@ typedef struct RstarSpec
 	TimestampTz asked_at;		/* set by submit */
 	bool		unattended;		/* from find and submit: JOINED or SENT, and
 								 * there is no worker */
+	int			raised;			/* JOINED: samples that it has to get more */
 	int			endpoint;		/* CHECK: which */
 	const char *model;			/* UTF-8, for the cache table */
 	const char *body;			/* request body but for its end; may be NULL */

@@ -53,6 +53,7 @@ static RstarMemoEntry *ahead_entry(RstarStatement *statement, const RstarCall *c
 static bool same_datum(Datum a, Datum b);
 static TimestampTz deadline(const RstarStatement *statement);
 static RstarMemoEntry *find_entry(RstarStatement *statement, const RstarKey *key, int samples);
+static RstarSubmitted too_late(const Ask *ask, RstarResult *result);
 static void count_way(RstarSubmitted submitted, const RstarResult *result);
 static void ask_begin(Ask *ask, RstarStatement *statement, const RstarCall *call,
 					  const RstarKey *key, RstarText query, RstarText doc);
@@ -141,7 +142,8 @@ rstar_score_ahead(const NullableDatum *args, int samples, RstarScoreStats *stats
 	RstarKey	key;
 
 	ahead->valid = false;
-	if (args[RSTAR_ARG_QUERY].isnull || args[RSTAR_ARG_DOC].isnull || rstar_warm_asks())
+	if (args[RSTAR_ARG_QUERY].isnull || args[RSTAR_ARG_DOC].isnull || rstar_warm_asks() ||
+		rstar_plan_depth > 0)
 		return false;
 	rstar_score_require_preload();
 	statement = rstar_statement_current();
@@ -175,6 +177,8 @@ rstar_score_ahead(const NullableDatum *args, int samples, RstarScoreStats *stats
 		stats->cached++;
 	if (entry->state != RSTAR_MEMO_NEW)
 		rstar_memo_keep(entry);
+	else
+		rstar_memo_evaluated(statement, entry);
 	return entry->state == RSTAR_MEMO_PENDING;
 }
 
@@ -313,12 +317,15 @@ rstar_score_fill(RstarStatement *statement, const RstarCall *call, RstarMemoEntr
 	RstarResult result;
 	RstarSubmitted submitted;
 	uint32		cookie;
+	bool		late;
 
 	if (rstar_warm_take(statement, entry))
 		return RSTAR_SUBMITTED_DONE;
 	ask_begin(&ask, statement, call, &entry->key.key, query, doc);
 	ask.spec.samples = entry->key.samples;
 	ask.have = have;
+	late = until != 0 && !ask.spec.peek && GetCurrentTimestamp() >= until;
+	ask.spec.peek = ask.spec.peek || late;
 	ask.ahead = ahead;
 	ask.spec.reasoning = ask.spec.reasoning || entry->explained;
 	rstar_progress_wanted();
@@ -326,6 +333,11 @@ rstar_score_fill(RstarStatement *statement, const RstarCall *call, RstarMemoEntr
 	{
 		cookie = rstar_memo_cookie();
 		submitted = ask_once(&ask, cookie, &waiter, &result);
+		if (submitted == RSTAR_SUBMITTED_NONE && late)
+		{
+			submitted = too_late(&ask, &result);
+			break;
+		}
 		if (submitted != RSTAR_SUBMITTED_FULL)
 			break;
 		if (rstar_warm_asks())
@@ -336,9 +348,7 @@ rstar_score_fill(RstarStatement *statement, const RstarCall *call, RstarMemoEntr
 		}
 		if (!rstar_memo_wait_for_room(&ask.spec, until))
 		{
-			memset(&result, 0, sizeof(result));
-			result.status = RSTAR_STATUS_DEADLINE;
-			submitted = RSTAR_SUBMITTED_DONE;
+			submitted = too_late(&ask, &result);
 			break;
 		}
 	}
@@ -361,6 +371,18 @@ rstar_score_fill(RstarStatement *statement, const RstarCall *call, RstarMemoEntr
 		rstar_progress_moved(RSTAR_PLACE_LOOKED_FOR, RSTAR_PLACE_NOT_AWAITED);
 	ask_end(&ask);
 	return submitted;
+}
+
+/* It was not sent before the deadline; what is known of it comes all the same */
+static RstarSubmitted
+too_late(const Ask *ask, RstarResult *result)
+{
+	memset(result, 0, sizeof(RstarResult));
+	result->status = RSTAR_STATUS_DEADLINE;
+	result->tally = ask->spec.known;
+	if (ask->have != NULL && ask->have->scored > result->tally.scored)
+		result->tally = *ask->have;
+	return RSTAR_SUBMITTED_DONE;
 }
 
 /* A pair that failed before it was sent has none */
@@ -395,7 +417,7 @@ ask_begin(Ask *ask, RstarStatement *statement, const RstarCall *call,
 	ask->spec.zero = rstar_unscored_reply == RSTAR_UNSCORED_ZERO;
 	ask->spec.fresh = !rstar_cache;
 	ask->spec.reasoning = rstar_store_reasoning;
-	ask->spec.peek = rstar_on_miss == RSTAR_ON_MISS_SKIP;
+	ask->spec.peek = rstar_on_miss == RSTAR_ON_MISS_SKIP || rstar_plan_depth > 0;
 	ask->spec.affinity = rstar_pair_affinity(call, query);
 	ask->spec.model = call->server.model;
 }
@@ -427,10 +449,10 @@ ask_once(Ask *ask, uint32 cookie, RstarWaiter **waiter, RstarResult *result)
 	{
 		submitted = rstar_queue_find(&ask->spec, cookie, waiter, result);
 		if (submitted != RSTAR_SUBMITTED_NONE)
-			return submitted;
+			break;
 		if (known_suffices(ask, result))
 			return RSTAR_SUBMITTED_DONE;
-		if (rstar_on_miss == RSTAR_ON_MISS_SKIP)
+		if (ask->spec.peek)
 			return RSTAR_SUBMITTED_NONE;
 		if (limit_reached(ask))
 		{
@@ -454,11 +476,13 @@ ask_once(Ask *ask, uint32 cookie, RstarWaiter **waiter, RstarResult *result)
 
 	if (submitted == RSTAR_SUBMITTED_SENT)
 		ask->statement->sent += ask->spec.samples - ask->known;
+	else if (submitted == RSTAR_SUBMITTED_JOINED)
+		ask->statement->sent += ask->spec.raised;
 	else if (submitted == RSTAR_SUBMITTED_TOO_LARGE)
 	{
 		memset(result, 0, sizeof(RstarResult));
 		result->status = RSTAR_STATUS_NO_ROOM;
-		return RSTAR_SUBMITTED_DONE;
+		submitted = RSTAR_SUBMITTED_DONE;
 	}
 	return submitted;
 }

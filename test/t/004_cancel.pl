@@ -457,4 +457,18 @@ subtest 'a procedure that commits' => sub {
 	all_free('procedure');
 };
 
+subtest 'a set whose next samples find no room in time' => sub {
+	my $session = new_session();
+	my $set = q(SELECT count(score), sum(samples) FROM retro_star_rerank('room', (SELECT array_agg(i) FROM generate_series(1, 20) i),
+		(SELECT array_agg(i::text) FROM generate_series(1, 20) i), passes => '%s', deadline => '%s'));
+	is($session->query(sprintf($set, 1, '1 h')), '20|20', 'the first ones are known');
+	wait_idle($node);
+	hold();
+	is($session->query(sprintf($set, '20@1,20@3', '1 s')), '20|20', 'and stay known');
+	let_go();
+	$sim->release;
+	wait_idle($node);
+	$session->quit;
+};
+
 done_testing();

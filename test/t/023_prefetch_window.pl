@@ -90,6 +90,16 @@ wait_idle($node);
 is(queue($node, 'asked = answered + failed + cancelled AND text_bytes = 0 AND lost = 0'), 't',
 	'counters balance');
 
+# What is read ahead for nothing and not asked for leaves nothing behind either.
+cmp_ok($node->safe_psql('postgres', <<'EOS'), '<', 300_000, 'work_mem bounds what a statement remembers');
+BEGIN; SET LOCAL retrostar.on_miss = 'skip'; SET LOCAL work_mem = '64kB';
+DECLARE c CURSOR FOR SELECT q FROM generate_series(1, 1000) q
+  WHERE EXISTS (SELECT 1 FROM docs WHERE id > 0 AND retro_star_score('skip ' || q, body) IS NULL OFFSET 0);
+MOVE 1000 FROM c;
+SELECT sum(total_bytes) FROM pg_backend_memory_contexts WHERE name = 'retrostar memo';
+ROLLBACK;
+EOS
+
 # EXPLAIN ANALYZE counts.
 my $plan = JSON::PP::decode_json($node->safe_psql('postgres',
 	"SET retrostar.prefetch = on; EXPLAIN (ANALYZE, FORMAT JSON, TIMING OFF) SELECT id FROM docs WHERE retro_star_score('explain', body) >= 0"));
