@@ -291,7 +291,8 @@ collect_bool(Collector *collector, BoolExpr *expr, List *guards)
 		Node	   *arg = lfirst(lc);
 
 		collect(collector, arg, guards);
-		if (expr->boolop == NOT_EXPR || !can_evaluate_ahead(collector, arg))
+		if (expr->boolop == NOT_EXPR || list_length(guards) == MAX_GUARDS ||
+			!can_evaluate_ahead(collector, arg))
 			break;
 		guards = and_guard(guards, rstar_calls_bool_test(arg, goes_on));
 	}
@@ -312,7 +313,7 @@ collect_case(Collector *collector, CaseExpr *expr, List *guards)
 			return;
 		if (expr->arg == NULL)
 			collect(collector, condition, guards);
-		if (!can_evaluate_ahead(collector, condition))
+		if (list_length(guards) == MAX_GUARDS || !can_evaluate_ahead(collector, condition))
 			return;
 		collect(collector, (Node *) when->result, and_guard(guards, (Expr *) condition));
 		guards = and_guard(guards, rstar_calls_bool_test(condition, IS_NOT_TRUE));
@@ -378,7 +379,7 @@ collect_coalesce(Collector *collector, CoalesceExpr *expr, List *guards)
 		NullTest   *test;
 
 		collect(collector, arg, guards);
-		if (!can_evaluate_ahead(collector, arg))
+		if (list_length(guards) == MAX_GUARDS || !can_evaluate_ahead(collector, arg))
 			break;
 		test = makeNode(NullTest);
 		test->arg = (Expr *) arg;
@@ -491,8 +492,7 @@ add_call(Collector *collector, RstarCallKind kind, FuncExpr *func, List *guards)
 	RstarCallSite *call;
 	ListCell   *lc;
 
-	if (list_length(guards) > MAX_GUARDS)
-		return;
+	Assert(list_length(guards) <= MAX_GUARDS);
 	foreach(lc, collector->calls)
 	{
 		call = lfirst(lc);
@@ -507,8 +507,11 @@ add_call(Collector *collector, RstarCallKind kind, FuncExpr *func, List *guards)
 	call->kind = kind;
 	call->func = func;
 	call->guards = guards;
+	/* what a row says of task, samples and server can be wrong */
 	call->may_raise = rstar_raise_possible((Node *) func->args) ||
-		rstar_raise_possible((Node *) guards);
+		rstar_raise_possible((Node *) guards) ||
+		(kind == RSTAR_CALL_SCORE &&
+		 has_column((Node *) list_copy_tail(func->args, RSTAR_ARG_TASK), NULL));
 	(void) find_init_params((Node *) func->args, &found);
 	(void) find_init_params((Node *) guards, &found);
 	call->init_params = found.params;

@@ -77,6 +77,7 @@ static bool no_limit(Node *count);
 static bool depends_on_run(Node *expr, void *context);
 static RstarReader modify_reader(ModifyTable *modify, RstarReader reader);
 static RstarReader agg_reader(Agg *agg, RstarReader reader);
+static RstarReader window_reader(WindowAgg *window, RstarReader reader);
 static Plan *rewrite_node(RstarPlanFacts *facts, Plan *plan, RstarReader reader);
 static List *projected_calls(RstarPlanFacts *facts, Plan *plan);
 static List *aggregated_calls(RstarPlanFacts *facts, Plan *plan);
@@ -249,6 +250,10 @@ rewrite_children(RstarPlanFacts *facts, Plan *plan, RstarReader reader)
 			break;
 		case T_LockRows:
 			/* gives each row that it can lock */
+			child.exact = false;
+			break;
+		case T_WindowAgg:
+			child = window_reader((WindowAgg *) plan, child);
 			break;
 		default:
 			child = unbounded(child);
@@ -298,7 +303,7 @@ rewrite_join(RstarPlanFacts *facts, Join *join, RstarReader reader)
 static RstarReader
 reads(RstarReadMode mode)
 {
-	RstarReader reader = {mode, NIL, false};
+	RstarReader reader = {mode, NIL, true, false};
 
 	return reader;
 }
@@ -314,6 +319,7 @@ static RstarReader
 unbounded(RstarReader reader)
 {
 	reader.bound = NIL;
+	reader.exact = true;
 	return reader;
 }
 
@@ -333,9 +339,12 @@ limit_reader(Limit *limit, RstarReader reader)
 	if (limit->limitOption == LIMIT_OPTION_COUNT &&
 		!depends_on_run(limit->limitCount, NULL) &&
 		!depends_on_run(limit->limitOffset, NULL))
+	{
 		child.bound = lappend(lappend(list_copy(reader.bound),
 									  or_null(limit->limitCount)),
 							  or_null(limit->limitOffset));
+		child.exact = reader.exact;
+	}
 	return child;
 }
 
@@ -385,6 +394,16 @@ agg_reader(Agg *agg, RstarReader reader)
 	bool		all_at_once = agg->aggstrategy == AGG_PLAIN || agg->aggstrategy == AGG_HASHED;
 
 	return reads(all_at_once ? RSTAR_READ_ALL : reader.mode);
+}
+
+/* A run condition ends it, unless there are more partitions or windows to come */
+static RstarReader
+window_reader(WindowAgg *window, RstarReader reader)
+{
+	bool		may_stop = window->runCondition != NIL && window->topWindow &&
+		window->partNumCols == 0;
+
+	return may_stop ? reads(RSTAR_READ_PART) : unbounded(reader);
 }
 
 static Plan *

@@ -101,3 +101,17 @@ rstar_ring_store(const RstarRow *row, TupleTableSlot *slot)
 	heap_deform_tuple(&tuple, slot->tts_tupleDescriptor, slot->tts_values, slot->tts_isnull);
 	return ExecStoreVirtualTuple(slot);
 }
+
+TupleTableSlot *
+rstar_ring_pass(TupleTableSlot *row, TupleTableSlot *slot)
+{
+	int			natts = slot->tts_tupleDescriptor->natts;
+
+	ExecClearTuple(slot);
+	if (TupIsNull(row))
+		return slot;
+	slot_getallattrs(row);
+	memcpy(slot->tts_values, row->tts_values, natts * sizeof(Datum));
+	memcpy(slot->tts_isnull, row->tts_isnull, natts * sizeof(bool));
+	return ExecStoreVirtualTuple(slot);
+}

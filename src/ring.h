@@ -54,4 +54,7 @@ extern void rstar_ring_free_row(RstarRow *row);
 /* Puts the row's values, not copied, into a virtual slot */
 extern TupleTableSlot *rstar_ring_store(const RstarRow *row, TupleTableSlot *slot);
 
+/* Puts the values of a row that is not in a ring, not copied, likewise */
+extern TupleTableSlot *rstar_ring_pass(TupleTableSlot *row, TupleTableSlot *slot);
+
 #endif							/* RSTAR_RING_H */

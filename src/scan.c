@@ -85,6 +85,7 @@ typedef struct PrefetchState
 	/* from the plan */
 	RstarReadMode mode;
 	bool		evaluates;		/* the calls are in our qual or target list */
+	bool		exact;			/* the reader never takes more than the bound */
 	List	   *bound_exprs;	/* ExprStates: count, offset, count, ... */
 	int			nsites;
 	PrefetchSite *sites;
@@ -122,7 +123,6 @@ static void start_scan(PrefetchState *state);
 static double eval_bound(PrefetchState *state);
 static TupleTableSlot *next_row(PrefetchState *state);
 static RstarRow *take_row(PrefetchState *state);
-static TupleTableSlot *pass_row(PrefetchState *state);
 static void fill(PrefetchState *state);
 static bool reads_to_end(PrefetchState *state);
 static int	fill_target(PrefetchState *state);
@@ -190,6 +190,7 @@ begin(CustomScanState *node, EState *estate, int eflags)
 	outerPlanState(node) = ExecInitNode(outerPlan(scan), estate, eflags);
 
 	state->mode = list_nth_int(header, RSTAR_SCAN_MODE);
+	state->exact = list_nth_int(header, RSTAR_SCAN_EXACT);
 	state->evaluates = list_nth_int(header, RSTAR_SCAN_EVALUATES);
 	for (int i = 0; i < nbound; i++)
 		state->bound_exprs = lappend(state->bound_exprs,
@@ -311,6 +312,9 @@ start_scan(PrefetchState *state)
 	state->passing = !rstar_prefetch || state->css.ss.ps.state->es_epq_active != NULL;
 	state->eof = false;
 	state->bound = eval_bound(state);
+	/* As a LIMIT tells its child: a sort keeps no more rows than that */
+	if (state->exact && state->css.ss.ps.qual == NULL && state->bound <= INT_MAX)
+		ExecSetTupleBound((int64) state->bound, outerPlanState(state));
 	state->taken = 0;
 	state->passed = 0;
 	state->window = FIRST_WINDOW;
@@ -358,7 +362,7 @@ next_row(PrefetchState *state)
 	TupleTableSlot *slot = state->css.ss.ss_ScanTupleSlot;
 
 	if (state->passing)
-		return pass_row(state);
+		return rstar_ring_pass(ExecProcNode(outerPlanState(state)), slot);
 	free_current(state);
 	fill(state);
 	if (state->ring.count == 0)
@@ -376,22 +380,6 @@ take_row(PrefetchState *state)
 
 	state->npending -= row->pending;
 	return row;
-}
-
-static TupleTableSlot *
-pass_row(PrefetchState *state)
-{
-	TupleTableSlot *slot = state->css.ss.ss_ScanTupleSlot;
-	TupleTableSlot *row = ExecProcNode(outerPlanState(state));
-	int			natts = slot->tts_tupleDescriptor->natts;
-
-	ExecClearTuple(slot);
-	if (TupIsNull(row))
-		return slot;
-	slot_getallattrs(row);
-	memcpy(slot->tts_values, row->tts_values, natts * sizeof(Datum));
-	memcpy(slot->tts_isnull, row->tts_isnull, natts * sizeof(bool));
-	return ExecStoreVirtualTuple(slot);
 }
 
 /*
@@ -531,14 +519,16 @@ in_first_pass(PrefetchSite *site, const NullableDatum *args)
 /*
  * Not when it might raise an error for a row that the reader never gets to.
  * The only row in the ring is taken next, and a call without guards is made
- * for it in any case: then its init plans run now, and do not again.
+ * for it in any case: then its init plans run now, and do not again.  But
+ * what reads groups may only look at it, to see that a group has ended.
  */
 static bool
 may_evaluate(PrefetchState *state, PrefetchSite *site, bool to_end)
 {
 	ListCell   *lc;
 
-	if (to_end || (state->ring.count == 1 && site->guards == NULL))
+	if (to_end || (state->ring.count == 1 && site->guards == NULL &&
+				   (state->evaluates || state->taken == 0)))
 		return true;
 	if (site->may_raise)
 		return false;

@@ -26,6 +26,7 @@ enum
 {
 	RSTAR_SCAN_MODE,			/* RstarReadMode */
 	RSTAR_SCAN_NBOUND,			/* expressions of the bound */
+	RSTAR_SCAN_EXACT,			/* the reader never takes more than the bound */
 	RSTAR_SCAN_EVALUATES		/* the calls are in this node, not above it */
 };
 

@@ -36,6 +36,7 @@
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
 #include "nodes/extensible.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
@@ -67,6 +68,7 @@ typedef struct Stages
 	Plan	   *node;			/* N, whose estimates the stages take over */
 	Plan	   *top;			/* topmost stage so far, or N */
 	RstarReadMode mode;
+	bool		exact;
 } Stages;
 
 /* Replacing calls by the columns of the stage that computes them */
@@ -78,6 +80,8 @@ typedef struct Substitution
 
 static bool divide_quals(Plan *plan, Split *split);
 static void divide(List *quals, bool *found, List **below, List **above);
+static bool has_several_stages(List *tlist, List *quals);
+static void keep_join_quals(Join *join, List *quals);
 static Plan *add_stages(Stages *stages, List *tlist, List *quals, List *bound);
 static List *add_dependent_stages(Stages *stages, List *exprs, List *bound);
 static bool choose_substitution(Stages *stages, List *exprs, Substitution *substitution);
@@ -99,9 +103,10 @@ Plan *
 rstar_stage_split(RstarPlanFacts *facts, Plan *plan, RstarReader reader)
 {
 	Split		split = {0};
-	Stages		stages = {facts, plan, plan, reader.mode};
+	Stages		stages = {facts, plan, plan, reader.mode, reader.exact};
 	List	   *tlist;
 	List	   *quals;
+	List	   *kept;
 
 	if (!divide_quals(plan, &split))
 		return plan;
@@ -115,14 +120,18 @@ rstar_stage_split(RstarPlanFacts *facts, Plan *plan, RstarReader reader)
 	if (rstar_calls_collect(&facts->params, (Node *) tlist, NIL) == NIL &&
 		rstar_calls_collect(&facts->params, (Node *) quals, NIL) == NIL)
 		return plan;
-	if (!rstar_walk_may_run_ahead(facts, plan,
-								  list_concat_copy(split.qual_below, split.columns)))
+	kept = list_concat_copy(split.qual_below, split.columns);
+	/* a stage that reads ahead from another has quals run ahead, too */
+	if (has_several_stages(plan->targetlist, split.above))
+		kept = list_concat(kept, split.above);
+	if (list_length(split.columns) > MaxTupleAttributeNumber ||
+		!rstar_walk_may_run_ahead(facts, plan, kept))
 		return plan;
 
 	plan->targetlist = rstar_columns_tlist(split.columns);
 	plan->qual = split.qual_below;
-	if (split.join_below != NIL || IsA(plan, NestLoop) || IsA(plan, HashJoin) || IsA(plan, MergeJoin))
-		((Join *) plan)->joinqual = split.join_below;
+	if (IsA(plan, NestLoop) || IsA(plan, HashJoin) || IsA(plan, MergeJoin))
+		keep_join_quals((Join *) plan, split.join_below);
 	return add_stages(&stages, tlist, quals, reader.bound);
 }
 
@@ -165,6 +174,30 @@ divide(List *quals, bool *found, List **below, List **above)
 		else
 			*below = lappend(*below, lfirst(lc));
 	}
+}
+
+/* Could it be more than one?  Then all but the topmost are read ahead from. */
+static bool
+has_several_stages(List *tlist, List *quals)
+{
+	int			n = rstar_calls_contain((Node *) tlist);
+	ListCell   *lc;
+
+	foreach(lc, quals)
+		n += rstar_calls_contain(lfirst(lc));
+	return n > 1;
+}
+
+/*
+ * What makes the join stop at the first match of an outer row, the inner one
+ * being unique, may be a qual that it does not have any more.
+ */
+static void
+keep_join_quals(Join *join, List *quals)
+{
+	if (list_length(quals) < list_length(join->joinqual))
+		join->inner_unique = false;
+	join->joinqual = quals;
 }
 
 /* One stage for each qual with a call, one for the target list if need be */
@@ -258,7 +291,8 @@ try_substitution(Stages *stages, List *exprs, List *sites, bool guarded,
 			continue;
 		substitution->sites = lappend(substitution->sites, site);
 	}
-	if (substitution->sites == NIL)
+	if (substitution->sites == NIL ||
+		substitution->first - 1 + list_length(substitution->sites) > MaxTupleAttributeNumber)
 		return false;
 	replaced = replace_calls((Node *) exprs, substitution);
 	return list_length(rstar_calls_collect(&stages->facts->params, replaced, NIL)) >
@@ -328,12 +362,13 @@ void
 rstar_stage_insert(RstarPlanFacts *facts, Plan *plan, List *calls, RstarReader reader)
 {
 	Plan	   *child = plan->lefttree;
-	Stages		stages = {facts, child, child, reader.mode};
+	Stages		stages = {facts, child, child, reader.mode, reader.exact};
 	Plan	   *stage;
 	ListCell   *lc;
 
-	if (calls == NIL || !rstar_walk_may_run_ahead(facts, child,
-												  list_concat_copy(child->qual, child->targetlist)))
+	if (calls == NIL || list_length(child->targetlist) > MaxTupleAttributeNumber ||
+		!rstar_walk_may_run_ahead(facts, child,
+								  list_concat_copy(child->qual, child->targetlist)))
 		return;
 	foreach(lc, calls)
 	{
@@ -376,7 +411,7 @@ make_stage(Stages *stages, List *tlist, List *qual, List *sites, List *bound, bo
 	scan->flags = CUSTOMPATH_SUPPORT_PROJECTION;
 	scan->custom_scan_tlist = rstar_columns_pass(child->targetlist, OUTER_VAR);
 	scan->custom_exprs = site_exprs(list_copy(bound), sites);
-	lists = list_make1(list_make3_int(stages->mode, list_length(bound), evaluates));
+	lists = list_make1(list_make4_int(stages->mode, list_length(bound), stages->exact, evaluates));
 	foreach(lc, sites)
 	{
 		RstarCallSite *site = lfirst(lc);

@@ -26,6 +26,7 @@ typedef struct RstarReader
 	List	   *bound;			/* count and offset of each LIMIT above that
 								 * says how many rows it takes, outermost
 								 * first; a NULL is none */
+	bool		exact;			/* never more: no row is dropped in between */
 	bool		marks;			/* it goes back to a marked position */
 } RstarReader;
 

@@ -6,6 +6,8 @@ use warnings;
 
 use FindBin;
 use lib $FindBin::RealBin;
+use JSON::PP ();
+use RetroSession;
 use RetroTest;
 use Test::More;
 
@@ -93,5 +95,66 @@ is(sqlstate($node, 'postgres', 'SET retrostar.prefetch = off; ' . sprintf($curso
 is(sqlstate($node, 'postgres', sprintf($cursor, ' FOR UPDATE')), '00000', 'and with FOR UPDATE');
 is($node->safe_psql('postgres', sprintf($cursor, ' FOR UPDATE') =~ s/body = body/body = 'x'/r =~ s/ROLLBACK/SELECT string_agg(id::text, ' ') FROM docs WHERE body = 'x'; ROLLBACK/r) =~ s/.*\n//sr,
 	2, 'the right row');
+
+# While the planner evaluates functions nothing is sent, whatever is in them.
+$node->safe_psql('postgres', <<'EOS');
+CREATE FUNCTION best(q text) RETURNS int LANGUAGE plpgsql STABLE AS $$
+BEGIN RETURN (SELECT id FROM other ORDER BY retro_star_score(q, title) DESC NULLS LAST, id LIMIT 1); END $$;
+CREATE FUNCTION ranked(q text) RETURNS int LANGUAGE plpgsql STABLE AS $$
+BEGIN RETURN array_length((SELECT retro_star_rerank_agg(q, id, title) FROM other), 1); END $$;
+EOS
+my $asked = $sim->stats->{chat};
+like($node->safe_psql('postgres', "EXPLAIN SELECT * FROM other WHERE id > $_('planned $_')"), qr/Scan on other/, "$_ is planned")
+  foreach qw(best ranked);
+wait_idle($node);
+is($sim->stats->{chat}, $asked, 'and nobody is asked');
+is($node->safe_psql('postgres', "SELECT count(*) FROM other WHERE ranked('planned') = 10"), 10, 'it is when it runs');
+is($sim->stats->{chat}, $asked + 10, 'once for each pair');
+
+# A sort below the node keeps as many rows as the LIMIT takes, but all when
+# some of them may be left out.
+my $last = "SELECT id, retro_star_score('q', id::text) FROM docs ORDER BY -id LIMIT 2";
+my $plan = $node->safe_psql('postgres', "EXPLAIN (ANALYZE, COSTS OFF) $last");
+like($plan, qr/Retro\* Prefetch.*Sort Method: top-N heapsort/s, 'a sort that knows of the limit');
+my $locker = RetroSession->new($node, 'postgres');
+$locker->query('BEGIN; SELECT FROM docs WHERE id IN (50, 49) FOR UPDATE');
+$plan = $node->safe_psql('postgres', "EXPLAIN (COSTS OFF) $last FOR UPDATE SKIP LOCKED");
+like($plan, qr/LockRows.*Retro\* Prefetch.*Sort/s, 'rows are locked in between');
+is($node->safe_psql('postgres', "SELECT string_agg(id::text, ' ') FROM ($last FOR UPDATE SKIP LOCKED) x"), '48 47', 'the next rows');
+$locker->query('ROLLBACK');
+$locker->quit;
+
+# After the deadline nothing is sent any more, one by one or ahead.
+foreach my $prefetch ('off', 'on')
+{
+	$sim->control({ hold => JSON::PP::true });
+	$asked = $sim->stats->{chat};
+	is($node->safe_psql('postgres', "SET retrostar.prefetch = $prefetch; SET retrostar.prefetch_window = 5;
+		SET retrostar.on_error = 'null'; SET retrostar.deadline = '100ms';
+		SELECT count(retro_star_score('late, $prefetch', id::text)) FROM docs"), 0, 'too late');
+	$sim->control({ hold => JSON::PP::false });
+	$sim->release;
+	wait_idle($node);
+	cmp_ok($sim->stats->{chat} - $asked, '<=', 5, "pairs after the deadline are not asked for, prefetch $prefetch");
+}
+
+# Samples that a request in work gets more count against the limit, too.
+$sim->control({ hold => JSON::PP::true });
+is(sqlstate($node, 'postgres', "SET retrostar.request_limit = 5;
+	SELECT retro_star_prefetch('joined', id::text), retro_star_prefetch('joined', id::text, samples => 4) FROM docs LIMIT 3"), '54000',
+	'request_limit counts samples of requests that are joined');
+$sim->control({ hold => JSON::PP::false });
+$sim->release;
+wait_idle($node);
+
+# Many conditions before a call are not kept for each of them.
+SKIP:
+{
+	skip 'EXPLAIN (MEMORY) came with 17', 1 if $node->pg_version < 17;
+	my $many = "SELECT 1 FROM docs WHERE " . join(' OR ', map { "(id = $_ AND body = 'x')" } 1 .. 3000) . " OR $score > 5";
+	my %memory = map { $_ => JSON::PP::decode_json($node->safe_psql('postgres',
+		"SET retrostar.prefetch = $_; EXPLAIN (MEMORY, FORMAT JSON) $many"))->[0]{Planning}{'Memory Used'} } qw(on off);
+	cmp_ok($memory{on}, '<', 2 * $memory{off}, 'memory of the planner');
+}
 
 done_testing();

@@ -135,6 +135,8 @@ sub plain
 		shape('windows of one row', "SELECT id, $score FROM docs ORDER BY 2", before => 'SET retrostar.prefetch_window = 1;'),
 		shape('other arguments',
 			"SELECT id, S('q', body, task => NULL, samples => 1, relevance_definition => lang) FROM docs ORDER BY 2"),
+		shape('more columns than a row can have', "SELECT length(ROW(" . join(', ', map { "a.c$_ + b.c$_" } 1 .. 850) . ")::text), $score FROM wide a JOIN wide b ON a.id = b.id"
+			. " JOIN docs ON docs.id = a.id ORDER BY 1, 2", node => 0, before => 'CREATE TEMP TABLE wide(id int, ' . join(', ', map { "c$_ int DEFAULT 1" } 1 .. 850) . '); INSERT INTO wide(id) VALUES (1), (2);'),
 		shape('expression documents', "SELECT id, S('q', title || E'\\n' || left(body, 30)) FROM docs ORDER BY 2"),
 	);
 }
@@ -168,6 +170,9 @@ sub joins
 		shape('scored side of a hash join', "SELECT qid, a.id, sc FROM qs JOIN (SELECT id, $score sc FROM docs WHERE id <= 30 OFFSET 0) a ON a.id = qid ORDER BY 1"),
 		shape('scored side of a merge join', "SELECT qid, a.id FROM qs JOIN (SELECT id, round($score) sc FROM docs WHERE id <= 30 OFFSET 0) a ON a.sc = qid ORDER BY 1, 2",
 			before => 'SET enable_hashjoin = off; SET enable_nestloop = off;'),
+		shape('inner side unique by the score', "SELECT id, f FROM docs JOIN possible ON f = $score ORDER BY 1",
+			before => 'CREATE TEMP TABLE possible AS SELECT i::float8 AS f FROM generate_series(0, 100) i; ALTER TABLE possible ADD UNIQUE (f); ANALYZE possible;'
+			. ' SET enable_hashjoin = off; SET enable_mergejoin = off; SET enable_material = off; SET enable_indexscan = off; SET enable_bitmapscan = off; SET enable_indexonlyscan = off;'),
 		shape('memoize', "SELECT qid, l.id, sc FROM qs, LATERAL (SELECT id, S('q', body) sc FROM docs WHERE docs.cat = qs.cat AND id <= 20 OFFSET 0) l ORDER BY 1, 2",
 			before => 'SET enable_hashjoin = off; SET enable_mergejoin = off;'),
 	);
@@ -190,6 +195,8 @@ sub groups
 		shape('window aggregate, filter', "SELECT id, count($score) FILTER (WHERE lang = 'en') OVER (ORDER BY id) FROM docs ORDER BY id"),
 		shape('window aggregate, moving', "SELECT id, max($score) OVER (ORDER BY id ROWS BETWEEN 2 PRECEDING AND CURRENT ROW) FROM docs ORDER BY id"),
 		shape('score of a window function', "SELECT id, S('q', row_number() OVER (ORDER BY id DESC)::text) FROM docs ORDER BY id"),
+		shape('run condition above', "SELECT * FROM (SELECT row_number() OVER (ORDER BY emb_distance) n, sc FROM (SELECT emb_distance, $score sc FROM docs ORDER BY emb_distance OFFSET 0) y) x WHERE n < 3", before => 'SET enable_seqscan = off; SET enable_sort = off;', extra => 8),
+		shape('run condition above, in partitions', "SELECT * FROM (SELECT row_number() OVER (PARTITION BY emb_distance ORDER BY emb_distance) n, sc FROM (SELECT emb_distance, $score sc FROM docs ORDER BY emb_distance OFFSET 0) y) x WHERE n < 2 ORDER BY sc", before => 'SET enable_seqscan = off; SET enable_sort = off;'),
 		shape('distinct', "SELECT DISTINCT round(${score}::numeric, -1) FROM docs ORDER BY 1"),
 		shape('distinct on', "SELECT DISTINCT ON (cat) cat, id FROM docs ORDER BY cat, $score DESC"),
 		shape('grouping sets', "SELECT cat, lang, max($score), grouping(cat) FROM docs GROUP BY GROUPING SETS ((cat), (lang), ()) ORDER BY 1, 2"),
@@ -409,6 +416,11 @@ sub limits
 	my $index = 'SET enable_seqscan = off;';
 	return (
 		shape('error in the arguments, limit', "SELECT id, S('q', (100 / (id - 50))::text) FROM docs WHERE id >= 10 LIMIT 20"),
+		shape('error in the arguments of the next group, limit', "SELECT (id - 1) / 5, max(S('q', (100 / (id - 6))::text)) FROM docs WHERE id <= 20 GROUP BY 1 ORDER BY 1 LIMIT 1", before => 'SET retrostar.prefetch_window = 1; SET enable_hashagg = off;'),
+		shape('error in the arguments of the next partition, limit', "SELECT id, sum(S('q', (100 / (id - 6))::text)) OVER (PARTITION BY (id - 1) / 5)::numeric(12,4) FROM docs WHERE id <= 20 LIMIT 5", before => 'SET retrostar.prefetch_window = 1;'),
+		shape('wrong task of a later row, limit', "SELECT id FROM docs WHERE S('q', body, task => CASE WHEN id = 4 THEN 'none' ELSE 'biology' END) >= 0 LIMIT 2"),
+		shape('wrong samples of a later row, limit', "SELECT id FROM docs WHERE S('q', body, samples => CASE WHEN id = 4 THEN 0 ELSE 1 END) >= 0 LIMIT 2"),
+		shape('wrong server of a later row, cursor', 'SELECT 1', node => 0, before => "BEGIN; DECLARE c NO SCROLL CURSOR FOR SELECT id, S('q', body, server => CASE WHEN id < 4 THEN 'gpu' ELSE 'none' END) FROM docs;", after => 'FETCH 3 FROM c; ROLLBACK;'),
 		shape('score decides, limit', "SELECT id, CASE WHEN $score > 60 THEN S('r', body) ELSE 0 END FROM docs LIMIT 10"),
 		shape('scores decide in turn, limit', "SELECT id, $score > 80 OR S('r', body) > 80 OR S('t', body) > 80 FROM docs LIMIT 21"),
 		shape('limit parameter', 'EXECUTE p(3, 2)', before => "$index SET plan_cache_mode = force_generic_plan; PREPARE p(int, int) AS SELECT id, $score FROM docs ORDER BY emb_distance LIMIT \$1 OFFSET \$2;"),
@@ -438,6 +450,7 @@ sub refused
 		shape('volatile arguments', "SELECT count(S('q', body || random())) FROM docs WHERE id <= 40", node => 0),
 		shape('volatile below', "SELECT id, n, $score FROM (SELECT id, body, nextval('ts') n FROM docs OFFSET 0) x LIMIT 10", node => 0, before => 'CREATE TEMP SEQUENCE ts;', after => "SELECT nextval('ts');"),
 		shape('volatile function for each row', "SELECT id, g, $score FROM docs, LATERAL some_ids(id) g LIMIT 10", node => 0),
+		shape('volatile condition with a score, another score above', 'SELECT 1', node => 0, before => "BEGIN; CREATE TEMP SEQUENCE ts; DECLARE c NO SCROLL CURSOR FOR SELECT S('r', body) FROM docs WHERE $score > 100 OR nextval('ts') > 5;", after => "FETCH 1 FROM c; SELECT nextval('ts'); ROLLBACK;"),
 		shape('volatile init plan', "SELECT count(S((SELECT 'q' || (random() < 2)), body)) FROM docs WHERE id <= 40", node => 0),
 		shape('changing cte below', "WITH w AS (UPDATE docs SET s = 1 WHERE id <= 20 RETURNING id, body) SELECT id, $score FROM w", node => 0, before => 'BEGIN;', after => $docs_after),
 		shape('row locks below', "SELECT id, $score FROM (SELECT id, body FROM docs ORDER BY id FOR UPDATE) x LIMIT 5", node => 0, before => 'BEGIN;', after => 'ROLLBACK;'),
