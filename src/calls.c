@@ -507,11 +507,8 @@ add_call(Collector *collector, RstarCallKind kind, FuncExpr *func, List *guards)
 	call->kind = kind;
 	call->func = func;
 	call->guards = guards;
-	/* what a row says of task, samples and server can be wrong */
 	call->may_raise = rstar_raise_possible((Node *) func->args) ||
-		rstar_raise_possible((Node *) guards) ||
-		(kind == RSTAR_CALL_SCORE &&
-		 has_column((Node *) list_copy_tail(func->args, RSTAR_ARG_TASK), NULL));
+		rstar_raise_possible((Node *) guards);
 	(void) find_init_params((Node *) func->args, &found);
 	(void) find_init_params((Node *) guards, &found);
 	call->init_params = found.params;

@@ -34,6 +34,7 @@
 #define MAX_CALLS 8
 
 static bool same_call(const RstarCall *call, const NullableDatum *args);
+static bool same_args(const RstarCall *call, const NullableDatum *args);
 static bool same_text(const char *string, const NullableDatum *arg, const char *setting);
 static RstarCall *new_call(RstarStatement *statement);
 static void resolve_call(RstarStatement *statement, RstarCall *call, const NullableDatum *args);
@@ -58,16 +59,33 @@ rstar_pair_resolve(RstarStatement *statement, const NullableDatum *args)
 	return call;
 }
 
+bool
+rstar_pair_resolved(const RstarStatement *statement, const NullableDatum *args)
+{
+	for (int i = 0; i < statement->ncalls; i++)
+	{
+		if (same_args(&statement->calls[i], args))
+			return true;
+	}
+	return false;
+}
+
 static bool
 same_call(const RstarCall *call, const NullableDatum *args)
+{
+	return call->server_version == rstar_server_version() &&
+		call->command == GetCurrentCommandId(false) &&
+		call->transaction == GetCurrentTransactionStartTimestamp() &&
+		same_args(call, args);
+}
+
+static bool
+same_args(const RstarCall *call, const NullableDatum *args)
 {
 	const NullableDatum *samples = &args[RSTAR_ARG_SAMPLES];
 
 	return call->id != 0 &&
-		call->server_version == rstar_server_version() &&
 		call->userid == GetUserId() &&
-		call->command == GetCurrentCommandId(false) &&
-		call->transaction == GetCurrentTransactionStartTimestamp() &&
 		call->samples_setting == (samples->isnull ? rstar_samples : DatumGetInt32(samples->value)) &&
 		same_text(call->args[RSTAR_ARG_SERVER], &args[RSTAR_ARG_SERVER], rstar_server) &&
 		same_text(call->args[RSTAR_ARG_TASK], &args[RSTAR_ARG_TASK], rstar_task) &&
@@ -232,6 +250,17 @@ rstar_pair_text(Datum value)
 	text	   *t = DatumGetTextPP(value);
 
 	return rstar_prompt_utf8(VARDATA_ANY(t), VARSIZE_ANY_EXHDR(t));
+}
+
+bool
+rstar_pair_is_text(Datum value)
+{
+	text	   *t;
+
+	if (GetDatabaseEncoding() != PG_SQL_ASCII)
+		return true;
+	t = DatumGetTextPP(value);
+	return pg_verify_mbstr(PG_UTF8, VARDATA_ANY(t), VARSIZE_ANY_EXHDR(t), true);
 }
 
 void

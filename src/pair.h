@@ -58,10 +58,19 @@ extern const RstarCall *rstar_pair_resolve(RstarStatement *statement,
 										   const NullableDatum *args);
 
 /*
+ * Have such arguments been resolved in this statement?  Then they can be again,
+ * unless the statement has changed what they stand for.
+ */
+extern bool rstar_pair_resolved(const RstarStatement *statement, const NullableDatum *args);
+
+/*
  * A query or document as UTF-8, detoasted if need be.  Raises
  * CHARACTER_NOT_IN_REPERTOIRE.
  */
 extern RstarText rstar_pair_text(Datum value);
+
+/* False when that would raise, as far as can be told without converting it */
+extern bool rstar_pair_is_text(Datum value);
 
 /* The key of a pair; see design.md section 3 and README, "Cache" */
 extern void rstar_pair_key(const RstarCall *call, RstarText query, RstarText doc,

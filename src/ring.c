@@ -3,7 +3,7 @@
  * ring.c
  *		Rows read ahead: a queue of copies, with the pairs of their calls.
  *
- * Called by: scan.c.
+ * Called by: scan.c.  Calls: score.c.
  *
  * Copyright (c) 2026, the retrostar authors
  *
@@ -19,6 +19,7 @@
 #define FIRST_SIZE 16
 
 static void grow(RstarRing *ring);
+static RstarRow *nth(const RstarRing *ring, int n);
 static Size row_bytes(const RstarRow *row);
 
 void
@@ -52,7 +53,7 @@ grow(RstarRing *ring)
 	RstarRow  **places = palloc(size * sizeof(RstarRow *));
 
 	for (int i = 0; i < ring->count; i++)
-		places[i] = rstar_ring_nth(ring, i);
+		places[i] = nth(ring, i);
 	if (ring->places)
 		pfree(ring->places);
 	ring->places = places;
@@ -66,8 +67,9 @@ row_bytes(const RstarRow *row)
 	return GetMemoryChunkSpace((void *) row) + GetMemoryChunkSpace(row->tuple);
 }
 
-RstarRow *
-rstar_ring_nth(const RstarRing *ring, int n)
+/* The rows in the ring, 0 being the oldest */
+static RstarRow *
+nth(const RstarRing *ring, int n)
 {
 	return ring->places[(ring->head + n) % ring->size];
 }
@@ -75,12 +77,25 @@ rstar_ring_nth(const RstarRing *ring, int n)
 RstarRow *
 rstar_ring_take(RstarRing *ring)
 {
-	RstarRow   *row = rstar_ring_nth(ring, 0);
+	RstarRow   *row = nth(ring, 0);
 
 	ring->head = (ring->head + 1) % ring->size;
 	ring->count--;
 	ring->bytes -= row_bytes(row);
 	return row;
+}
+
+void
+rstar_ring_forget(RstarRing *ring)
+{
+	for (int i = 0; i < ring->count; i++)
+	{
+		RstarRow   *row = nth(ring, i);
+
+		rstar_score_forget(row->aheads, ring->nsites);
+		for (int k = 0; k < ring->nsites; k++)
+			row->aheads[k].valid = false;
+	}
 }
 
 void

@@ -43,11 +43,11 @@ extern void rstar_ring_init(RstarRing *ring, MemoryContext parent, int nsites);
 /* Copies the row into the ring, with no valid ahead; toasted stays toasted */
 extern RstarRow *rstar_ring_add(RstarRing *ring, TupleTableSlot *slot);
 
-/* The rows in the ring, 0 being the oldest */
-extern RstarRow *rstar_ring_nth(const RstarRing *ring, int n);
-
 /* Takes the oldest row out; the caller frees it */
 extern RstarRow *rstar_ring_take(RstarRing *ring);
+
+/* Nobody will evaluate the calls of the rows that are still in the ring */
+extern void rstar_ring_forget(RstarRing *ring);
 
 extern void rstar_ring_free_row(RstarRow *row);
 

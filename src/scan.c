@@ -46,6 +46,7 @@
 
 #include "calls.h"
 #include "guc.h"
+#include "pair.h"
 #include "rerank.h"
 #include "ring.h"
 #include "scan_explain.h"
@@ -69,6 +70,8 @@ typedef struct PrefetchSite
 	ExprState  *args[RSTAR_NARGS];	/* NULL: the argument is */
 	bool		may_raise;		/* evaluating these may raise an error */
 	List	   *init_params;	/* parameters of init plans in them */
+	bool		varying;		/* it is guarded, or not all arguments but query
+								 * and doc are the same for all rows */
 	bool		lasting;		/* query and doc stay valid with the row */
 	bool		strict;			/* was declared so: without a NULL it is called */
 	/* sets of documents: what is asked for at first, since the last (re)scan */
@@ -130,10 +133,10 @@ static void count_taken(PrefetchState *state);
 static void submit_row(PrefetchState *state, RstarRow *row, bool to_end);
 static bool in_first_pass(PrefetchSite *site, const NullableDatum *args);
 static bool may_evaluate(PrefetchState *state, PrefetchSite *site, bool to_end);
+static bool is_next(PrefetchState *state);
 static void announce(PrefetchState *state, RstarRow *row);
 static void unannounce(PrefetchState *state);
 static void free_current(PrefetchState *state);
-static void forget_rows(PrefetchState *state);
 static void drop_rows(PrefetchState *state);
 static void end(CustomScanState *node);
 static void rescan(CustomScanState *node);
@@ -231,6 +234,7 @@ init_sites(PrefetchState *state, CustomScan *scan, List *exprs)
 		site->may_raise = list_nth_int(numbers, RSTAR_SITE_MAY_RAISE);
 		site->init_params = list_copy_tail(numbers, RSTAR_SITE_INIT_PARAMS);
 		site->guards = ExecInitQual(guards, parent);
+		site->varying = guards != NIL;
 		init_args(site, func, parent);
 		any_lasting = any_lasting || site->lasting;
 	}
@@ -253,7 +257,10 @@ init_args(PrefetchSite *site, FuncExpr *func, PlanState *parent)
 	if (is_set)
 		return;
 	for_each_from(lc, func->args, RSTAR_ARG_DOC + 1)
+	{
 		site->args[foreach_current_index(lc)] = ExecInitExpr(lfirst(lc), parent);
+		site->varying = site->varying || !IsA(lfirst(lc), Const);
+	}
 	site->strict = func_strict(func->funcid);
 }
 
@@ -488,8 +495,12 @@ submit_row(PrefetchState *state, RstarRow *row, bool to_end)
 				args[k].value = ExecEvalExpr(site->args[k], econtext, &args[k].isnull);
 			called = called && !(site->strict && args[k].isnull);
 		}
-		if ((site->kind == RSTAR_CALL_SCORE ? called : in_first_pass(site, args)) &&
-			rstar_score_ahead(args, site->samples, &state->report.stats, &row->aheads[i]))
+		if (!(site->kind == RSTAR_CALL_SCORE ? called : in_first_pass(site, args)))
+			continue;
+		if (!to_end && !is_next(state) && site->varying &&
+			!rstar_pair_resolved(rstar_statement_current(), args))
+			state->report.not_ahead++;
+		else if (rstar_score_ahead(args, site->samples, &state->report.stats, &row->aheads[i]))
 			row->pending = true;
 	}
 	state->npending += row->pending;
@@ -518,17 +529,15 @@ in_first_pass(PrefetchSite *site, const NullableDatum *args)
 
 /*
  * Not when it might raise an error for a row that the reader never gets to.
- * The only row in the ring is taken next, and a call without guards is made
- * for it in any case: then its init plans run now, and do not again.  But
- * what reads groups may only look at it, to see that a group has ended.
+ * For the next row a call without guards is made in any case: then its init
+ * plans run now, and do not again.
  */
 static bool
 may_evaluate(PrefetchState *state, PrefetchSite *site, bool to_end)
 {
 	ListCell   *lc;
 
-	if (to_end || (state->ring.count == 1 && site->guards == NULL &&
-				   (state->evaluates || state->taken == 0)))
+	if (to_end || (is_next(state) && site->guards == NULL))
 		return true;
 	if (site->may_raise)
 		return false;
@@ -538,6 +547,16 @@ may_evaluate(PrefetchState *state, PrefetchSite *site, bool to_end)
 			return false;
 	}
 	return true;
+}
+
+/*
+ * The only row in the ring is taken next.  But what reads groups may only look
+ * at it, to see that a group has ended.
+ */
+static bool
+is_next(PrefetchState *state)
+{
+	return state->ring.count == 1 && (state->evaluates || state->taken == 0);
 }
 
 /*
@@ -574,20 +593,6 @@ free_current(PrefetchState *state)
 	state->current = NULL;
 }
 
-/* Nobody will evaluate the calls of the rows that are still in the ring */
-static void
-forget_rows(PrefetchState *state)
-{
-	for (int i = 0; i < state->ring.count; i++)
-	{
-		RstarRow   *row = rstar_ring_nth(&state->ring, i);
-
-		rstar_score_forget(row->aheads, state->nsites);
-		for (int k = 0; k < state->nsites; k++)
-			row->aheads[k].valid = false;
-	}
-}
-
 static void
 drop_rows(PrefetchState *state)
 {
@@ -611,7 +616,7 @@ rescan(CustomScanState *node)
 	PrefetchState *state = (PrefetchState *) node;
 
 	if (node->ss.ps.chgParam != NULL)
-		forget_rows(state);
+		rstar_ring_forget(&state->ring);
 	drop_rows(state);
 	ReScanExprContext(state->ahead_context);
 	state->started = false;
@@ -624,7 +629,7 @@ static void
 shutdown_scan(CustomScanState *node)
 {
 	if (rstar_statement_runs_to_end())
-		forget_rows((PrefetchState *) node);
+		rstar_ring_forget(&((PrefetchState *) node)->ring);
 }
 
 static void

@@ -145,6 +145,10 @@ rstar_score_ahead(const NullableDatum *args, int samples, RstarScoreStats *stats
 	if (args[RSTAR_ARG_QUERY].isnull || args[RSTAR_ARG_DOC].isnull || rstar_warm_asks() ||
 		rstar_plan_depth > 0)
 		return false;
+	/* the call raises an error, if it is evaluated */
+	if (!rstar_pair_is_text(args[RSTAR_ARG_QUERY].value) ||
+		!rstar_pair_is_text(args[RSTAR_ARG_DOC].value))
+		return false;
 	rstar_score_require_preload();
 	statement = rstar_statement_current();
 	call = rstar_pair_resolve(statement, args);

@@ -115,6 +115,11 @@ subtest 'SQL_ASCII that is not UTF-8' => sub {
 		is(code($err), '22021', $sql);
 		like($err, qr/HINT:  .*convert/, 'with a hint');
 	}
+	# a row that is read ahead and never evaluated
+	my $rows = q(SELECT string_agg(i::text, ' ') FROM (SELECT i FROM generate_series(1, 9) i
+		WHERE retro_star_score('q', CASE i WHEN 3 THEN E'caf\xe9' ELSE 'document ' || i END) >= 0 LIMIT %d) x);
+	is(ask('ascii', sprintf($rows, 2)), '1 2', 'not met');
+	is(code(failure('ascii', sprintf($rows, 3))), '22021', 'met');
 };
 
 subtest 'a large text' => sub {
