@@ -55,6 +55,7 @@ static void utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTr
 					ProcessUtilityContext context, ParamListInfo params,
 					QueryEnvironment *queryEnv, DestReceiver *dest, QueryCompletion *qc);
 static void pop_utility_frame(Frame *frame);
+static void transaction_ends(XactEvent event, void *arg);
 static RstarStatement *find_statement(MemoryContext parent);
 static RstarStatement *make_statement(MemoryContext parent);
 static void end_statement(void *arg);
@@ -71,6 +72,7 @@ rstar_statement_init(void)
 	ExecutorEnd_hook = executor_end;
 	prev_ProcessUtility = ProcessUtility_hook;
 	ProcessUtility_hook = utility;
+	RegisterXactCallback(transaction_ends, NULL);
 }
 
 static void
@@ -166,7 +168,20 @@ pop_utility_frame(Frame *frame)
 		MemoryContextDelete(frame->statement->context);
 }
 
-/* Outside of all (a trigger of logical replication): the transaction's */
+/* Deferred triggers have run */
+static void
+transaction_ends(XactEvent event, void *arg)
+{
+	RstarStatement *statement;
+
+	if (event != XACT_EVENT_PRE_COMMIT && event != XACT_EVENT_PRE_PREPARE)
+		return;
+	statement = find_statement(TopTransactionContext);
+	if (statement != NULL)
+		warn(statement);
+}
+
+/* Outside of all (a deferred trigger, one of logical replication): the transaction's */
 RstarStatement *
 rstar_statement_current(void)
 {

@@ -491,6 +491,20 @@ subtest 'killed and restarted under load' => sub {
 	is(() = $scores =~ /^\d+$/mg, @docs, 'every document has a score');
 };
 
+subtest 'in deferred triggers, at the end of a transaction' => sub {
+	$node->safe_psql('postgres', q(CREATE TABLE deferred (doc text);
+		CREATE FUNCTION deferred() RETURNS trigger LANGUAGE plpgsql AS $$
+		DECLARE score float8;
+		BEGIN score := retro_star_score('query', NEW.doc); RETURN NULL; END $$;
+		CREATE CONSTRAINT TRIGGER deferred AFTER INSERT ON deferred DEFERRABLE INITIALLY DEFERRED
+		FOR EACH ROW EXECUTE FUNCTION deferred()));
+	my ($ret, $out, $err) = $node->psql('postgres', "SET retrostar.on_error = 'null'; SET retrostar.server = 'gpu';
+		BEGIN; INSERT INTO deferred VALUES (''), (''); COMMIT");
+	is($ret, 0, 'with on_error = null the transaction commits');
+	like($err, qr/WARNING: +.*could not be scored/, 'a warning');
+	is(() = $err =~ /WARNING:/g, 1, 'one');
+};
+
 #
 # All is accounted for
 #
