@@ -85,12 +85,13 @@ SKIP:
 		local $ENV{PGOPTIONS} = '-c transaction_timeout=0';
 		my $locks = RetroSession->new($node, 'postgres');
 
-		# A store waits longer than that, as long as the worker's lock_timeout is
-		$locks->query('BEGIN; LOCK TABLE retrostar.score_cache IN SHARE MODE');
+		# A store waits for a row longer than that, as long as the worker's lock_timeout is
+		$locks->query(q(BEGIN; INSERT INTO retrostar.score_cache
+			SELECT retrostar.cache_key('timeout', '1'), 1, '{1}', 0, 'other', 0, 0, now(), now()));
 		is($node->safe_psql('postgres', q(SELECT count(retro_star_score('timeout', i::text)) FROM generate_series(1, 100) i)),
 			100, 'transaction_timeout');
 		wait_until('a store has waited', sub { slurp_file($node->logfile, $from) =~ /could not store scores: .*lock timeout/ });
-		$locks->query('COMMIT');
+		$locks->query('ROLLBACK');
 		$locks->quit;
 		$node->safe_psql('postgres', q(ALTER DATABASE postgres RESET transaction_timeout));
 	}
