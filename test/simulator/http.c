@@ -458,14 +458,15 @@ sim_http_run(void)
 
 	for (int i = 0; i < NDAEMONS; i++)
 	{
-		if (work[i])
-		{
-			work[i] = false;
-			MHD_run(daemons[i]);
-			look_for_work(i);
-		}
-		more |= work[i];
+		if (!work[i])
+			continue;
+		work[i] = false;
+		MHD_run(daemons[i]);
+		look_for_work(i);
 	}
+	/* Each may have given work to the other: what was held is released by /sim/ */
+	for (int i = 0; i < NDAEMONS; i++)
+		more |= work[i];
 	return more;
 }
 

@@ -164,6 +164,13 @@ def test_schedule():
     check("the other", c[3].recv().status == 200)
     st = s.stats()
     check("counters", (st["peak_running"], st["peak_queued"], st["refused"], st["completed"]) == (2, 2, 1, 2), st)
+    c, d = Conn(s), Conn(s, control=True)
+    for _ in range(10):
+        c.send("POST", "/v1/chat/completions", chat_body("d", "q"))
+        d.ask("GET", "/sim/wait?held=1")
+        d.send("POST", "/sim/release")
+        check("release, while nothing else happens", c.recv().status == 200 and d.recv().status == 200)
+    c.close(), d.close()
     c = s.begin(n=2)
     d = s.begin(n=1)
     check("n takes n slots", s.wait("running=eq1&running_samples=eq2&queued=1"), s.stats())
