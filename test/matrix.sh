@@ -12,8 +12,8 @@
 #   --native          also this machine's own PostgreSQL, before the others
 #   --cache DIR       where the chroots are (RETROSTAR_MATRIX_CACHE, or else
 #                     /var/tmp/retrostar-matrix)
-#   --minutes N       ends what is not done by then, and counts it as failed;
-#                     each PostgreSQL has half of it at most (default 43)
+#   --minutes N       ends what is not done by then, and counts it as failed
+#                     (default 43)
 #   --allow-missing   where chroots cannot be had, what needs them is skipped,
 #                     not failed
 #
@@ -81,7 +81,7 @@ options()
 				minutes=$2
 				shift 2 ;;
 			--allow-missing) allow_missing=1; shift ;;
-			-h|--help) sed -n '3,23s/^# \{0,1\}//p' "$0"; exit ;;
+			-h|--help) sed -n '3,22s/^# \{0,1\}//p' "$0"; exit ;;
 			*) setup_die "unknown option \"$1\"; see test/matrix.sh --help" ;;
 		esac
 	done
@@ -145,8 +145,7 @@ start()
 		exec 9>&-
 		# what it has started gets the signal, too; nothing more is started
 		trap 'chroot_until=-1' HUP INT TERM
-		chroot_until=$((SECONDS + minutes * 30))
-		[ $chroot_until -lt $((minutes * 60 - 30)) ] || chroot_until=$((minutes * 60 - 30))
+		chroot_until=$((minutes * 60 - 30))
 		"job_$1"
 		status=$?
 		if chroot_late; then echo "Ended: its time was up."; fi
