@@ -148,7 +148,8 @@ extern void rstar_dispatch_load(RstarLoad *load);
 
 /*
  * Before the worker sleeps: from now on its latch is set for new work.
- * False when some came since the last claim, and it should not sleep.
+ * False when some came since the last claim, or the next turn has a request to
+ * close or is to be the last, and it should not sleep.
  */
 extern bool rstar_dispatch_sleep(void);
 

@@ -71,7 +71,7 @@ SET retrostar.prefetch = $prefetch; BEGIN; $statement;
 SELECT id, s, body FROM docs UNION ALL SELECT id, s, body FROM pdocs ORDER BY 1, 3; ROLLBACK
 EOS
 	$node->poll_query_until('postgres',
-		"SELECT count(*) = 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+		"SELECT count(*) = 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND backend_type = 'client backend'")
 	  or die 'it does not wait for the other session';
 	$other->query_safe('COMMIT');
 	$other->quit;

@@ -67,9 +67,12 @@ sub score_all
 		FROM generate_series(1, $sessions) s, generate_series(1, $pairs) i");
 }
 
+# A psql that is refused may end before it has read what it is to do: so it is
+# told that by its arguments.
 sub wait_restart
 {
-	$node->poll_query_until('postgres', 'SELECT 1', '1') or die 'the server does not come back';
+	wait_until('the server comes back',
+		sub { scalar(finish_background(ask_background($node, 'postgres', 'SELECT 1'))) eq '1' });
 	return;
 }
 

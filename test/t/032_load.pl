@@ -23,6 +23,8 @@ retrostar.max_requests = 512
 retrostar.shared_memory = '4MB'
 max_connections = 100
 autovacuum = off
+# its alarm would wake the worker, whatever that has forgotten
+deadlock_timeout = '1h'
 ));
 my $sim = start_simulator('--delay-ms', '2', '--log', '2000', '--disconnect-ms', '5', '--idle-close-ms', '1000');
 
@@ -168,6 +170,44 @@ subtest 'a big statement beside interactive ones' => sub {
 	$node->safe_psql('postgres', 'ALTER SERVER gpu OPTIONS (DROP max_in_flight)');
 	$sim->control({ delay_ms => 2, idle_close_ms => 1000 });
 	nothing_left($node, 'big');
+};
+
+# A turn of the worker that is a long one: it reads a server that was altered,
+# and waits for a lock as long as it ever does.  What is cancelled meanwhile must
+# not be forgotten.
+subtest 'cancelled while the worker is busy' => sub {
+	my ($asks, $alters, $cancels) = map { RetroSession->new($node, 'postgres') } 1 .. 3;
+
+	# Nothing else shall wake the worker: no connection, and no time that has come
+	$sim->control({ idle_close_ms => 0 });
+	$node->safe_psql('postgres', q(ALTER SERVER gpu OPTIONS (ADD connect_timeout '1h');
+		SELECT pg_terminate_backend(worker_pid) FROM retrostar.stat_queue));
+	$node->poll_query_until('postgres', 'SELECT worker_pid IS NULL FROM retrostar.stat_queue') or die 'the worker does not leave';
+	$node->safe_psql('postgres', q(SELECT retro_star_score('connected', 'before')));
+	wait_idle($node);
+	hold();
+	$asks->send("SELECT retro_star_score('cancelled', 'pair')");
+	$sim->wait_for('running', 1);
+	$alters->query("ALTER SERVER gpu OPTIONS (ADD retries '5'); BEGIN; LOCK TABLE pg_foreign_server IN ACCESS EXCLUSIVE MODE");
+	# resume() does no more than wake the worker
+	$cancels->query("DO \$\$ BEGIN
+		PERFORM retrostar.resume();
+		FOR i IN 1 .. 10000 LOOP
+			EXIT WHEN EXISTS (SELECT FROM pg_locks, retrostar.stat_queue WHERE pid = worker_pid AND NOT granted);
+		END LOOP;
+		PERFORM pg_cancel_backend($asks->{pid});
+	END \$\$");
+	$asks->result;
+	is($asks->sqlstate, '57014', 'cancelled');
+	$node->poll_query_until('postgres', 'SELECT NOT EXISTS (SELECT FROM pg_locks, retrostar.stat_queue WHERE pid = worker_pid AND NOT granted)')
+	  or die 'the worker waits for ever';
+	$sim->wait_for('running', 0);
+	is($sim->stats->{running}, 0, 'the server is told');
+	$alters->query('COMMIT; ALTER SERVER gpu OPTIONS (DROP retries, DROP connect_timeout)');
+	let_go();
+	$sim->control({ idle_close_ms => 1000 });
+	$_->quit for $asks, $alters, $cancels;
+	nothing_left($node, 'cancelled');
 };
 
 # A database goes with all its sessions; those of another one notice nothing.
