@@ -10,12 +10,13 @@ use IPC::Run ();
 sub new
 {
 	my ($class, $node, $db, %params) = @_;
-	my $self = bless { in => '', out => '', err => '', marks => 0 }, $class;
+	my $self = bless { in => '', out => '', err => '', marks => 0,
+		timer => IPC::Run::timeout(180) }, $class;
 	my $connstr = $node->connstr($db) . (defined $params{user} ? " user=$params{user}" : '');
 
 	$self->{harness} = IPC::Run::start(
 		[ 'psql', '-XAtq', '-v', 'VERBOSITY=verbose', '-d', $connstr ],
-		'<', \$self->{in}, '>', \$self->{out}, '2>', \$self->{err});
+		'<', \$self->{in}, '>', \$self->{out}, '2>', \$self->{err}, $self->{timer});
 	$self->{pid} = $self->query('SELECT pg_backend_pid()');
 	return $self;
 }
@@ -32,20 +33,29 @@ sub send
 	return;
 }
 
+# Is what was sent done?
+sub done
+{
+	my ($self) = @_;
+
+	$self->{harness}->pump_nb if $self->{harness}->pumpable;
+	return $self->{out} =~ /^\Q$self->{mark}\E$/m;
+}
+
 # Waits until what was sent is done; its output.  SQLSTATE: see sqlstate().
 sub result
 {
 	my ($self) = @_;
-	my $timer = IPC::Run::timeout(180);
 	my $mark = $self->{mark};
 
-	$timer->start;
+	# The harness knows it, so that pump() ends, too
+	$self->{timer}->start;
 	until ($self->{out} =~ /^\Q$mark\E$/m)
 	{
 		die "session ended: $self->{err}" unless $self->{harness}->pumpable;
 		$self->{harness}->pump;
-		$timer->check;
 	}
+	$self->{timer}->reset;
 	(my $out = $self->{out}) =~ s/^\Q$mark\E\n//m;
 	$self->{out} = '';
 	# what went to the other pipe may be behind
