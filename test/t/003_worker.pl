@@ -80,7 +80,7 @@ sub end_worker
 sub wait_no_worker_of
 {
 	my ($db) = @_;
-	$node->poll_query_until('template1',
+	$node->poll_query_until('postgres',
 		"SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'retrostar worker' AND datname = '$db'")
 	  or die 'the worker does not leave';
 	return;
@@ -96,24 +96,25 @@ sub set_idle_timeout
 	return;
 }
 
-# A database with the extension and a server
-sub new_database
-{
-	my ($name) = @_;
-	$node->safe_psql('postgres', "CREATE DATABASE $name");
-	$node->safe_psql($name, 'CREATE EXTENSION retrostar');
-	create_server($node, $name, 'gpu', $sim);
-	return;
-}
-
 # Sessions that were closed may still be there, and a command that needs the
 # database for itself waits for five seconds only.
 sub wait_nobody_in
 {
 	my ($db, $of) = @_;
-	($of // $node)->poll_query_until($db eq 'postgres' ? 'template1' : 'postgres',
+	($of // $node)->poll_query_until('postgres',
 		"SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'client backend' AND datname = '$db'")
 	  or die "sessions in $db do not end";
+	return;
+}
+
+# A database with the extension and a server
+sub new_database
+{
+	my ($name) = @_;
+	wait_nobody_in('template1');
+	$node->safe_psql('postgres', "CREATE DATABASE $name");
+	$node->safe_psql($name, 'CREATE EXTENSION retrostar');
+	create_server($node, $name, 'gpu', $sim);
 	return;
 }
 

@@ -56,6 +56,17 @@ sub ask
 	return;
 }
 
+# Sessions that were closed may still be there, and a command that needs the
+# database for itself waits for five seconds only.
+sub wait_nobody_in
+{
+	my ($db) = @_;
+	$node->poll_query_until('postgres',
+		"SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'client backend' AND datname = '$db'")
+	  or die "sessions in $db do not end";
+	return;
+}
+
 # What must hold at any moment
 sub balanced
 {
@@ -475,14 +486,13 @@ subtest 'more endpoints than places' => sub {
 };
 
 subtest 'a database is dropped' => sub {
+	wait_nobody_in('template1');
 	sql('CREATE DATABASE gone');
 	$node->safe_psql('gone', 'CREATE EXTENSION retrostar');
 	create_server($node, 'gone', 'gpu', $sim);
 	$node->safe_psql('gone', "SELECT retro_star_score('q', 'd')");
 	is($node->safe_psql('gone', 'SELECT sent FROM retrostar.stat_server'), 1, 'counted by itself');
-	# a session that was closed may still be there, and DROP waits for five seconds only
-	$node->poll_query_until('postgres', q(SELECT count(*) = 0 FROM pg_stat_activity WHERE datname = 'gone' AND backend_type = 'client backend'))
-	  or die 'the session does not end';
+	wait_nobody_in('gone');
 	sql('DROP DATABASE gone');
 	settled('another database');
 };
