@@ -19,7 +19,8 @@ my $node = new_node('stats', conf => "retrostar.worker_idle_timeout = '1h'\nretr
 my $sim = start_simulator('--model', 'm');
 my $documents = 0;
 
-create_server($node, 'postgres', 'gpu', $sim);
+# its attempts are counted: none may end for want of time
+create_server($node, 'postgres', 'gpu', $sim, connect_timeout => '60s');
 $node->safe_psql('postgres', q(
 	CREATE ROLE alice LOGIN; CREATE ROLE bob LOGIN; CREATE ROLE monitor LOGIN; CREATE ROLE operator LOGIN;
 	GRANT pg_read_all_stats TO monitor;
