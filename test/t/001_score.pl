@@ -10,7 +10,8 @@ use PostgreSQL::Test::Utils;
 use RetroTest;
 use Test::More;
 
-my $node = new_node('score');
+# one worker for all, for what it logs once
+my $node = new_node('score', conf => "retrostar.worker_idle_timeout = '1h'\n");
 my $sim = start_simulator('--delay-ms', '20');
 
 create_server($node, 'postgres', 'gpu', $sim);

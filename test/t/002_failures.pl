@@ -23,7 +23,7 @@ my $sim = start_simulator('--model', 'm', '--log', '100000');
 create_server($node, 'postgres', 'gpu', $sim);
 # Gives up early where nobody answers, and where an answer does not come.
 create_server($node, 'postgres', 'brief', $sim, unavailable_timeout => '500ms');
-create_server($node, 'postgres', 'hurry', $sim, timeout => '1s', retries => 1);
+create_server($node, 'postgres', 'hurry', $sim, timeout => '5s', retries => 1);
 create_server($node, 'postgres', 'once', $sim, retries => 0);
 # The same with connections of its own: curl 8.22 keeps one that closed within
 # the header, and loses the next request on it.
@@ -50,17 +50,25 @@ sub requests
 }
 
 # Scores one document: score, and what the error says
-sub ask
+sub ask { return finish_ask(start_ask(@_)); }
+
+sub start_ask
 {
 	my ($server, $doc, $settings) = @_;
-	my ($ret, $out, $err) = $node->psql('postgres',
-		($settings // '') . "SELECT retro_star_score('query', \$\$$doc\$\$, server => '$server')",
-		extra_params => [ '-v', 'VERBOSITY=verbose' ]);
+
+	return ask_background($node, 'postgres',
+		($settings // '') . "SELECT retro_star_score('query', \$\$$doc\$\$, server => '$server')");
+}
+
+sub finish_ask
+{
+	my ($session) = @_;
+	my ($out, $err) = finish_background($session);
 	my %said = (score => $out, error => $err, sqlstate => '00000', map { $_ => '' } qw(message detail hint));
 
-	if ($ret != 0)
+	if ($err =~ /ERROR: +(\w{5}): +(.*)/)
 	{
-		@said{qw(sqlstate message)} = $err =~ /ERROR: +(\w{5}): +(.*)/;
+		@said{qw(sqlstate message)} = ($1, $2);
 		($said{ lc $1 }) = $2 while $err =~ /^(DETAIL|HINT): +(.*)/mg;
 	}
 	return \%said;
@@ -78,23 +86,63 @@ sub stored
 
 # The document between good ones, in one statement that goes on after failures:
 # only its own score is missing, and one warning says why.
-sub check_neighbours
+sub check_neighbours { finish_neighbours(start_neighbours(@_)); return; }
+
+sub start_neighbours
 {
-	my ($server, $doc, $why) = @_;
-	my @docs = (document(), document(), $doc, document(), document());
+	my ($server, $doc, $why, $marker) = @_;
+	my @docs = (document($marker), document($marker), $doc, document($marker), document($marker));
 	my $values = join(', ', map { "($_, \$\$$docs[$_]\$\$)" } 0 .. 4);
-	my ($ret, $out, $err) = $node->psql('postgres', "SET retrostar.on_error = 'null';
+	my $session = ask_background($node, 'postgres', "SET retrostar.on_error = 'null';
 		SELECT coalesce(retro_star_score('query', body, server => '$server')::text, 'NULL')
 		FROM (VALUES $values) d (i, body) ORDER BY i");
 
-	is($ret, 0, 'with on_error = null the statement works');
+	return { session => $session, why => $why };
+}
+
+sub finish_neighbours
+{
+	my ($neighbours) = @_;
+	my ($out, $err) = finish_background($neighbours->{session});
+
+	unlike($err, qr/ERROR/, 'with on_error = null the statement works');
 	like($out, qr/^\d+\n\d+\nNULL\n\d+\n\d+$/, 'and the others have their scores');
 	is(() = $err =~ /WARNING:/g, 1, 'one warning');
-	like($err, qr/WARNING: +1 pair could not be scored and is NULL\nDETAIL: +The first: $why/s, 'counts and says why');
+	like($err, qr/WARNING: +01000: 1 pair could not be scored and is NULL\nDETAIL: +The first: $neighbours->{why}/s,
+		'counts and says why');
 	return;
 }
 
-# A failure that comes with each request of a document
+# The same where nobody is answered before the document has failed
+sub check_held_neighbours
+{
+	my ($server, $doc, $why) = @_;
+	my $failed = queue($node, 'failed');
+	my $neighbours = start_neighbours($server, $doc, $why, 'hold');
+
+	$sim->wait_for('held', 4);
+	$node->poll_query_until('postgres', "SELECT failed > $failed FROM retrostar.stat_queue") or die 'it does not fail';
+	$sim->release;
+	finish_neighbours($neighbours);
+	return;
+}
+
+# What the document's own error says
+sub check_said
+{
+	my ($said, %expected) = @_;
+
+	is($said->{sqlstate}, $expected{sqlstate} // '38000', 'SQLSTATE');
+	like($said->{message}, $expected{message}, 'message');
+	like($said->{detail}, $expected{detail}, 'detail') if $expected{detail};
+	like($said->{hint}, $expected{hint}, 'hint') if $expected{hint};
+	is($said->{score}, '', 'no score');
+	return;
+}
+
+# A failure that comes with each request of a document.  Where that is the
+# network's, its neighbours are held meanwhile: what they were served would say
+# that it is not.
 sub check_failure
 {
 	my ($name, %expected) = @_;
@@ -105,13 +153,10 @@ sub check_failure
 		my $said = ask($server, $doc);
 		my $once = requests($doc);
 
-		is($said->{sqlstate}, $expected{sqlstate} // '38000', 'SQLSTATE');
-		like($said->{message}, $expected{message}, 'message');
-		like($said->{detail}, $expected{detail}, 'detail') if $expected{detail};
-		like($said->{hint}, $expected{hint}, 'hint') if $expected{hint};
-		is($said->{score}, '', 'no score');
+		check_said($said, %expected);
 		is($once, $expected{requests}, 'number of requests') if $expected{requests};
-		check_neighbours($server, $doc, $expected{message});
+		if ($expected{held}) { check_held_neighbours($server, $doc, $expected{message}) }
+		else { check_neighbours($server, $doc, $expected{message}) }
 		is(requests($doc), 2 * $once, 'it was asked again') if $expected{requests};
 		is(stored($server, $doc), $expected{unscored} ? '{} ' . requests($doc) : '', 'what is stored');
 	};
@@ -234,7 +279,7 @@ check_recovery('sse-error,times=1', 2);
 #
 for my $mode ('close,delay=1', qw(close reset garbage bad-length huge-header cut cut=1 cut-reset chunked-cut))
 {
-	check_failure($mode, server => 'brief', sqlstate => '08006',
+	check_failure($mode, server => 'brief', held => 1, sqlstate => '08006',
 		message => qr/could not reach server "brief"/, detail => qr/unavailable_timeout/,
 		hint => qr/retrostar\.check\('brief'\)/);
 }
@@ -245,14 +290,31 @@ check_recovery('header-cut,times=1', 2);
 check_recovery('cut-reset,times=1', 2);
 
 #
-# No answer in time
+# No answer in time.  All at once, each by a server of its own, since it takes
+# its time.
 #
-for my $mode (qw(hang silent stall drip=1000))
-{
-	check_failure($mode, server => 'hurry', sqlstate => '08006', requests => 2,
-		message => qr/server "hurry" did not answer in time/, hint => qr/"timeout"/);
-}
-is($sim->stats->{hung}, 0, 'requests that timed out are closed');
+subtest 'no answer in time' => sub {
+	my @cases = map { { doc => document($_) } } qw(hang silent stall drip=1000);
+	my $message = qr/server "hurry_\d" did not answer in time/;
+
+	$cases[$_]{server} = "hurry_$_" for 0 .. $#cases;
+	create_server($node, 'postgres', $_->{server}, $sim, timeout => '5s', retries => 1) for @cases;
+	$_->{session} = start_ask($_->{server}, $_->{doc}) for @cases;
+	for (@cases)
+	{
+		check_said(finish_ask($_->{session}), sqlstate => '08006', message => $message, hint => qr/"timeout"/);
+		is(requests($_->{doc}), 2, 'number of requests');
+	}
+	$_->{neighbours} = start_neighbours($_->{server}, $_->{doc}, $message) for @cases;
+	for (@cases)
+	{
+		finish_neighbours($_->{neighbours});
+		is(requests($_->{doc}), 4, 'it was asked again');
+		is(stored($_->{server}, $_->{doc}), '', 'nothing is stored');
+	}
+	$sim->wait_for('hung', 0);
+	pass('requests that timed out are closed');
+};
 check_recovery('hang,times=1', 2, server => 'hurry');
 
 #
@@ -330,7 +392,7 @@ $sim->control({ fail_clear => $true });
 subtest 'wrong model' => sub {
 	my $doc = document();
 
-	create_server($node, 'postgres', 'other_model', $sim, model => 'nosuch');
+	create_server($node, 'postgres', 'other_model', $sim, model => 'nosuch', connect_timeout => '60s');
 	my $said = ask('other_model', $doc);
 	is($said->{sqlstate}, '38000', 'SQLSTATE');
 	like($said->{message}, qr/server "other_model" does not serve the model/, 'message');
@@ -423,22 +485,35 @@ subtest 'two endpoints, one dead' => sub {
 };
 
 subtest 'one document breaks connections' => sub {
-	my @endpoints = map { start_simulator('--log', '100000', '--delay-ms', '5', '--max-running', '4') } 1 .. 4;
-	my $poison = document('reset');
+	my @endpoints = map { start_simulator('--delay-ms', '5', '--max-running', '4') } 1 .. 4;
+	my $poison = document('hang');
+	my $statement = q(FROM pg_stat_activity WHERE query LIKE '%''another''%' AND pid <> pg_backend_pid());
+	my %saw;
 
 	create_server($node, 'postgres', 'four', join(',', map { $_->{url} } @endpoints), retries => 5);
-	# Others are served everywhere meanwhile: so it is not an outage.
 	my $session = ask_background($node, 'postgres',
-		"SELECT count(retro_star_score('query ' || i, 'another', server => 'four')) FROM generate_series(1, 90000) i");
-	$_->wait_for('completed', 5) foreach @endpoints;
-	my $said = ask('four', $poison);
-	ok($session->{harness}->pumpable, 'others are asked for all the time');
-	$node->safe_psql('postgres', q(SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE query LIKE '%''another''%' AND pid <> pg_backend_pid()));
+		"SELECT count(retro_star_score('query ' || i, 'another', server => 'four')) FROM generate_series(1, 1000000) i");
+	my $asked = start_ask('four', $poison);
+	for (1 .. 6)
+	{
+		my $at;
+		wait_until('an endpoint has it', sub { ($at) = grep { $_->stats->{hung} } @endpoints; return $at });
+		$saw{ $at->{url} }++;
+		# Others are served there meanwhile: so it is not an outage.
+		my $answered = "answered FROM retrostar.stat_server WHERE server = 'four' AND endpoint = '$at->{url}'";
+		my $before = $node->safe_psql('postgres', "SELECT $answered");
+		$node->poll_query_until('postgres', "SELECT $before < $answered") or die 'nobody is served';
+		# closes the connection
+		$at->reset;
+	}
+	my $said = finish_ask($asked);
+	is($node->safe_psql('postgres', "SELECT pg_cancel_backend(pid) $statement"), 't', 'others are asked for all the time');
 	my (undef, $err) = finish_background($session);
 	is($said->{sqlstate}, '08006', 'it fails');
 	like($said->{message}, qr/^connection to server "four" failed/, 'by the connection');
 	like($err, qr/57014/, 'and no other');
-	cmp_ok(scalar(grep { requests($poison, $_) } @endpoints), '<=', 2, 'at most two endpoints saw it');
+	cmp_ok(scalar(keys %saw), '<=', 2, 'at most two endpoints saw it');
+	is($_->stats->{hung}, 0, 'and not once more') for @endpoints;
 	is(stored('four', $poison), '', 'nothing is stored of it');
 };
 

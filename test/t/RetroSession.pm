@@ -33,6 +33,15 @@ sub send
 	return;
 }
 
+# Is what was sent done?
+sub done
+{
+	my ($self) = @_;
+
+	$self->{harness}->pump_nb if $self->{harness}->pumpable;
+	return $self->{out} =~ /^\Q$self->{mark}\E$/m;
+}
+
 # Waits until what was sent is done; its output.  SQLSTATE: see sqlstate().
 sub result
 {
