@@ -10,7 +10,8 @@
  * its own; calls ask for what is not known and do not wait (warm.c).  After
  * the commit we wait, with neither snapshot nor transaction id, until most of
  * it has been answered, and run the query again.  A pass that asks for nothing
- * is the last one.  Then the view is refreshed, from the cache.
+ * is the last one; when the query asks for other pairs each time it runs, it
+ * is the one that shows it.  Then the view is refreshed, from the cache.
  *
  * Requests belong to this session as those of any statement do: if it is
  * cancelled, what is still under way is given up, and the GPU is free.  What
@@ -65,10 +66,15 @@ PG_FUNCTION_INFO_V1(retrostar_refresh);
 
 #define LOG_TABLE "retrostar.refresh_log"
 
+/* Passes that did not get to their end and knew no more than those before */
+#define MAX_CIRCLES 3
+
 typedef struct Refresh
 {
 	Oid			matview;
 	RstarWarm	warm;
+	int64		most_known;		/* in one pass, until now */
+	int			circles;		/* passes since, which asked for something else */
 	int64		run;			/* its entry in the log */
 } Refresh;
 
@@ -76,6 +82,7 @@ static void require_nonatomic(FunctionCallInfo fcinfo);
 static void refresh_locked(Refresh *r, const LOCKTAG *tag);
 static void refresh(Refresh *r);
 static void warm_up(Refresh *r);
+static bool goes_in_circles(Refresh *r, bool to_end);
 static bool pass_failed(const Refresh *r, ErrorData *error);
 static void wait_for_answers(Refresh *r);
 static ErrorData *attempt(void (*step) (Refresh *), Refresh *r);
@@ -180,9 +187,11 @@ refresh(Refresh *r)
 static void
 warm_up(Refresh *r)
 {
-	for (int pass = 1;; pass++)
+	r->most_known = -1;
+	for (;;)
 	{
 		ErrorData  *error;
+		bool		to_end;
 
 		r->warm.asked = r->warm.known = 0;
 		r->warm.full = false;
@@ -192,19 +201,31 @@ warm_up(Refresh *r)
 		SPI_commit();
 		if (pass_failed(r, error))
 			ReThrowError(error);
-		if (error == NULL && !r->warm.full)
-		{
-			if (r->warm.statement->npending == 0)
-				return;
-			/* Nothing that was answered is asked for again, but other things are */
-			if (pass > 1 && r->warm.asked > 0 && r->warm.known == 0)
-				return;
-		}
+		to_end = error == NULL && !r->warm.full;
 		if (error != NULL)
 			FreeErrorData(error);
+		if (to_end && r->warm.statement->npending == 0)
+			return;
+		if (goes_in_circles(r, to_end))
+			return;
 		log_progress(r);
 		wait_for_answers(r);
 	}
+}
+
+/*
+ * Each pass knows what those before have asked for.  If it does not, and asks
+ * for something, that are other pairs each time.  One that did not get to its
+ * end may have read the rows in another order.
+ */
+static bool
+goes_in_circles(Refresh *r, bool to_end)
+{
+	bool		circle = r->warm.asked > 0 && r->warm.known <= r->most_known;
+
+	r->circles = circle ? r->circles + 1 : 0;
+	r->most_known = Max(r->most_known, r->warm.known);
+	return r->circles >= (to_end ? 1 : MAX_CIRCLES);
 }
 
 /* True for an error that has another cause than scores which are still to come */
