@@ -24,9 +24,7 @@
 #include "utils/datum.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
-#include "utils/timestamp.h"
 
-#include "guc.h"
 #include "rerank.h"
 
 PG_FUNCTION_INFO_V1(retrostar_rerank_agg_transfn);
@@ -81,7 +79,6 @@ begin(FunctionCallInfo fcinfo, MemoryContext context)
 	MemoryContext old = MemoryContextSwitchTo(own);
 	AggregateState *state = palloc0(sizeof(AggregateState));
 	NullableDatum args[RSTAR_NARGS];
-	TimestampTz deadline = 0;
 	int			top_n = 0;
 
 	for (int i = 0; i < RSTAR_NARGS; i++)
@@ -92,13 +89,11 @@ begin(FunctionCallInfo fcinfo, MemoryContext context)
 		top_n = PG_GETARG_INT32(ARG_TOP_N);
 		rstar_rerank_check_top_n(top_n);
 	}
-	if (rstar_deadline > 0)
-		deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), rstar_deadline);
 	state->id_type = get_fn_expr_argtype(fcinfo->flinfo, ARG_ID);
 	if (!OidIsValid(state->id_type))
 		elog(ERROR, "could not determine the type of the id");
 	get_typlenbyval(state->id_type, &state->id_len, &state->id_byval);
-	state->set = rstar_rerank_begin(fcinfo->context, args, top_n, NULL, deadline);
+	state->set = rstar_rerank_begin(fcinfo->context, args, top_n, NULL, 0);
 	MemoryContextSwitchTo(old);
 	return state;
 }

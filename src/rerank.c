@@ -115,7 +115,13 @@ rstar_rerank_begin(const void *owner, const NullableDatum *args, int top_n,
 	set->owner = owner;
 	set->statement = rstar_statement_current();
 	set->top_n = top_n;
-	set->deadline = deadline;
+	/* While the cache is warmed nothing is waited for */
+	if (rstar_warm_asks())
+		set->deadline = 0;
+	else if (deadline == 0 && rstar_deadline > 0)
+		set->deadline = TimestampTzPlusMilliseconds(set->statement->started, rstar_deadline);
+	else
+		set->deadline = deadline;
 	for (int i = 0; i < RSTAR_NARGS; i++)
 	{
 		set->args[i].isnull = args[i].isnull || i == RSTAR_ARG_DOC;
@@ -181,6 +187,16 @@ rstar_rerank_check_top_n(int top_n)
 				 errmsg("top_n must be positive, not %d", top_n)));
 }
 
+void
+rstar_rerank_check_documents(int64 documents)
+{
+	if (documents > RSTAR_PASSES_MAX_DOCUMENTS)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("too many documents in one set"),
+				 errdetail("There can be %d at most.", RSTAR_PASSES_MAX_DOCUMENTS)));
+}
+
 /*
  * The set's memory goes.  Its entries belong to the statement, which gives up
  * at its end what is still pending.
@@ -213,11 +229,7 @@ rstar_rerank_add(RstarSet *set, Datum text, bool isnull, bool copy)
 	MemoryContext old = MemoryContextSwitchTo(set->context);
 	SetDoc	   *doc;
 
-	if (set->ndocs == RSTAR_PASSES_MAX_DOCUMENTS)
-		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("too many documents in one set"),
-				 errdetail("There can be %d at most.", RSTAR_PASSES_MAX_DOCUMENTS)));
+	rstar_rerank_check_documents((int64) set->ndocs + 1);
 	if (set->ndocs == set->maxdocs)
 	{
 		set->maxdocs = Max(64, set->maxdocs * 2);
@@ -292,14 +304,20 @@ first_target(const RstarSet *set, int doc)
 	return set->spec.nrounds > 0 ? set->spec.rounds[0].samples : 1;
 }
 
-/* The prefetch node may have asked already */
+/*
+ * The prefetch node may have asked already, for an aggregate.  What it has
+ * asked for otherwise is a call's, which may wait longer than this set.
+ */
 static void
 ask_first(RstarSet *set, SetDoc *doc, int samples)
 {
 	RstarMemoKey key;
 
-	rstar_score_memo_key(&key, &doc->key, samples);
-	doc->entry = rstar_memo_hold(set->statement, &key);
+	if (set->owner != NULL)
+	{
+		rstar_score_memo_key(&key, &doc->key, samples);
+		doc->entry = rstar_memo_hold(set->statement, &key);
+	}
 	doc->held = doc->entry != NULL;
 	doc->asked = samples;
 	if (!doc->held)

@@ -34,7 +34,7 @@ typedef struct RstarRanked
  * up what it waits for.  "args" are the arguments of a call but for the
  * document; they are copied.  "passes" NULL: setting retrostar.passes, else
  * so many samples of each as retrostar.samples says.  "top_n" 0: all.
- * "deadline" 0: none.  Sets of the same owner (an Agg node; NULL: none) go
+ * "deadline" 0: setting retrostar.deadline.  Sets of the same owner (an Agg node; NULL: none) go
  * through their passes together.  Raises an error for a wrong specification.
  */
 extern RstarSet *rstar_rerank_begin(const void *owner, const NullableDatum *args,
@@ -52,6 +52,9 @@ extern void rstar_rerank_add(RstarSet *set, Datum doc, bool isnull, bool copy);
  * so many documents (INT_MAX: all) that come first.
  */
 extern void rstar_rerank_first_pass(int *samples, int *documents);
+
+/* Raises an error when a set cannot have so many */
+extern void rstar_rerank_check_documents(int64 documents);
 
 /* Raises an error unless it is positive */
 extern void rstar_rerank_check_top_n(int top_n);

@@ -75,6 +75,11 @@ is(sqlstate($node, 'postgres', q(SELECT * FROM retro_star_rerank('q', ARRAY[1], 
 is(sqlstate($node, 'postgres', q(SELECT * FROM retro_star_rerank('q', ARRAY[1], ARRAY['a'], top_n => 0))),
 	'22023', 'wrong top_n');
 is(sqlstate($node, 'postgres', q(SET retrostar.passes = 'nonsense')), '22023', 'wrong setting');
+$sim->reset_stats;
+like(($node->psql('postgres', q(SET retrostar.request_limit = 5; SELECT count(*) FROM retro_star_rerank('q',
+	(SELECT array_agg(i) FROM generate_series(1, 1000001) i), (SELECT array_agg('many ' || i) FROM generate_series(1, 1000001) i)))))[2],
+	qr/too many documents in one set/, 'too many documents');
+is($sim->stats->{chat}, 0, 'of which none is asked for');
 is(sqlstate($node, 'postgres', q(SELECT * FROM retro_star_rerank('q', ARRAY[1], ARRAY['a'], deadline => '-1 s'))),
 	'22023', 'wrong deadline');
 
@@ -150,6 +155,30 @@ wait_idle($node);
 $sim->reset_stats;
 isnt($node->safe_psql('postgres', q(SELECT retro_star_score('too', 'late'))), '', 'it went on');
 is($sim->stats->{chat}, 0, 'into the cache');
+
+# It is the statement's: groups and sets that come when it has passed ask for nothing
+$sim->reset_stats;
+$sim->control({ hold => JSON::PP::true });
+is($node->safe_psql('postgres', q(SET retrostar.deadline = '100ms'; SET enable_hashagg = off; SET retrostar.prefetch = off;
+	SELECT count(*), sum(array_length(best, 1)) FROM (SELECT q, retro_star_rerank_agg(q, 1, 'late group') AS best
+		FROM (SELECT 'late ' || i AS q FROM generate_series(1, 3) i) v GROUP BY q) g)), '3|3', 'groups, one after another');
+is($node->safe_psql('postgres', q(SET retrostar.deadline = '100ms';
+	SELECT count(*), count(r.score) FROM generate_series(1, 3) i, retro_star_rerank('late', ARRAY[i], ARRAY['late set ' || i]) r)), '3|0', 'sets');
+$sim->release;
+$sim->control({ hold => JSON::PP::false });
+wait_idle($node);
+is($sim->stats->{chat}, 2, 'have one deadline together');
+
+# That of a set is not that of a call which waits for the same pair
+$sim->control({ hold => JSON::PP::true });
+$late = ask_background($node, 'postgres', q(
+	SELECT id, (SELECT count(r.score) FROM retro_star_rerank('both', ARRAY[id], ARRAY[body], deadline => '100 ms') r),
+		retro_star_score('both', body) IS NOT NULL FROM doc WHERE id = 1));
+# the set has given up when this is seen
+$node->poll_query_until('postgres', q(SELECT count(*) = 1 FROM retrostar.stat_activity WHERE detached)) or die 'not given up';
+$sim->release;
+$sim->control({ hold => JSON::PP::false });
+is(finish_background($late), '1|0|t', 'a set that was late does not fail a call');
 
 # A document that fails: an error, or NULL and last
 is(sqlstate($node, 'postgres', q(SELECT * FROM retro_star_rerank('x', ARRAY[1, 2], ARRAY['', 'y']))), '22023',
