@@ -74,9 +74,7 @@ retrostar_rerank_agg_transfn(PG_FUNCTION_ARGS)
 static AggregateState *
 begin(FunctionCallInfo fcinfo, MemoryContext context)
 {
-	/* Its own context: what is waited for is given up when the group's goes */
-	MemoryContext own = AllocSetContextCreate(context, "retrostar set", ALLOCSET_DEFAULT_SIZES);
-	MemoryContext old = MemoryContextSwitchTo(own);
+	MemoryContext old = MemoryContextSwitchTo(context);
 	AggregateState *state = palloc0(sizeof(AggregateState));
 	NullableDatum args[RSTAR_NARGS];
 	int			top_n = 0;
@@ -105,7 +103,7 @@ add_id(AggregateState *state, FunctionCallInfo fcinfo, MemoryContext context)
 
 	if (state->n == state->max)
 	{
-		state->max = Max(64, state->max * 2);
+		state->max = Max(8, state->max * 2);
 		state->ids = state->ids ?
 			repalloc_huge(state->ids, state->max * sizeof(NullableDatum)) :
 			MemoryContextAlloc(context, state->max * sizeof(NullableDatum));

@@ -25,7 +25,6 @@
 #include "lib/ilist.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
-#include "utils/hsearch.h"
 #include "utils/memutils.h"
 
 #include "failure.h"
@@ -36,6 +35,9 @@
 #include "rerank.h"
 #include "statement.h"
 #include "warm.h"
+
+/* Documents of a set that there is room for at first */
+#define FIRST_DOCS 8
 
 /* One document of a set */
 typedef struct SetDoc
@@ -56,11 +58,30 @@ typedef struct KeyEntry
 {
 	RstarKey	key;
 	int			doc;
+	char		status;			/* simplehash's */
 } KeyEntry;
+
+static inline uint32 hash_of_key(const RstarKey *key);
+
+/*
+ * From key to document.  A table without a memory context of its own: there
+ * may be very many groups, and hash aggregation looks at all contexts below
+ * its own whenever it meets a new one.
+ */
+#define SH_PREFIX keys
+#define SH_ELEMENT_TYPE KeyEntry
+#define SH_KEY_TYPE RstarKey
+#define SH_KEY key
+#define SH_HASH_KEY(table, key) hash_of_key(&(key))
+#define SH_EQUAL(table, a, b) (memcmp(&(a), &(b), sizeof(RstarKey)) == 0)
+#define SH_SCOPE static inline
+#define SH_DECLARE
+#define SH_DEFINE
+#include "lib/simplehash.h"
 
 struct RstarSet
 {
-	dlist_node	link;			/* in statement->sets until it is finished */
+	dlist_node	link;			/* in statement->sets until no round is left */
 	MemoryContext context;
 	const void *owner;
 	RstarStatement *statement;
@@ -73,16 +94,16 @@ struct RstarSet
 	SetDoc	   *docs;
 	int			ndocs;
 	int			maxdocs;
-	HTAB	   *keys;
+	keys_hash  *keys;
 	RstarPasses *passes;		/* once no document seems to come any more */
 	int		   *order;			/* documents that passes.c knows of */
 	int			norder;
 	bool		in_round;		/* entries are to be waited for */
-	bool		done;			/* no round is left */
 };
 
 static void parse_passes(RstarPassesSpec *spec, const char *passes);
 static void give_up_set(void *arg);
+static void leave_others(RstarSet *set);
 static void begin_again(RstarSet *set);
 static bool past_deadline(RstarSet *set);
 static int	first_target(const RstarSet *set, int doc);
@@ -107,7 +128,6 @@ rstar_rerank_begin(const void *owner, const NullableDatum *args, int top_n,
 {
 	RstarSet   *set = palloc0(sizeof(RstarSet));
 	MemoryContextCallback *callback = palloc(sizeof(MemoryContextCallback));
-	HASHCTL		control;
 
 	rstar_score_require_preload();
 	parse_passes(&set->spec, passes);
@@ -132,12 +152,7 @@ rstar_rerank_begin(const void *owner, const NullableDatum *args, int top_n,
 	/* Wrong arguments are errors even for an empty set */
 	(void) rstar_pair_resolve(set->statement, set->args);
 
-	memset(&control, 0, sizeof(control));
-	control.keysize = sizeof(RstarKey);
-	control.entrysize = sizeof(KeyEntry);
-	control.hcxt = CurrentMemoryContext;
-	set->keys = hash_create("retrostar set", 128, &control,
-							HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	set->keys = keys_create(CurrentMemoryContext, FIRST_DOCS, NULL);
 	dlist_push_tail(&set->statement->sets, &set->link);
 	callback->func = give_up_set;
 	callback->arg = set;
@@ -204,9 +219,16 @@ rstar_rerank_check_documents(int64 documents)
 static void
 give_up_set(void *arg)
 {
-	RstarSet   *set = arg;
+	leave_others(arg);
+}
 
-	/* The statement may have ended before, and then it has let go of it */
+/*
+ * The others need not look at it any more.  The statement may have ended
+ * before, and then it has let go of it.
+ */
+static void
+leave_others(RstarSet *set)
+{
 	if (set->link.next != NULL)
 		dlist_delete(&set->link);
 	set->link.next = NULL;
@@ -232,7 +254,7 @@ rstar_rerank_add(RstarSet *set, Datum text, bool isnull, bool copy)
 	rstar_rerank_check_documents((int64) set->ndocs + 1);
 	if (set->ndocs == set->maxdocs)
 	{
-		set->maxdocs = Max(64, set->maxdocs * 2);
+		set->maxdocs = Max(FIRST_DOCS, set->maxdocs * 2);
 		set->docs = set->docs ? repalloc_huge(set->docs, set->maxdocs * sizeof(SetDoc)) :
 			palloc(set->maxdocs * sizeof(SetDoc));
 	}
@@ -260,7 +282,7 @@ rstar_rerank_add(RstarSet *set, Datum text, bool isnull, bool copy)
 								   text, &doc->key))
 			rstar_pair_key(call, rstar_pair_text(set->args[RSTAR_ARG_QUERY].value),
 						   rstar_pair_text(doc->text), &doc->key);
-		entry = hash_search(set->keys, &doc->key, HASH_ENTER, &found);
+		entry = keys_insert(set->keys, doc->key, &found);
 		if (!found)
 			entry->doc = doc->first;
 		doc->first = entry->doc;
@@ -283,7 +305,9 @@ begin_again(RstarSet *set)
 	set->passes = NULL;
 	set->order = NULL;
 	set->norder = 0;
-	set->in_round = set->done = false;
+	set->in_round = false;
+	if (set->link.next == NULL)
+		dlist_push_tail(&set->statement->sets, &set->link);
 }
 
 /* Once it has passed it is not asked for any more documents */
@@ -362,7 +386,6 @@ rstar_rerank_finish(RstarSet *set, int *n)
 		end_round(set);
 	}
 	take_rest(set);
-	give_up_set(set);
 
 	for (int i = 0; i < set->ndocs; i++)
 	{
@@ -418,7 +441,7 @@ begin_round(RstarSet *set)
 
 	if (past_deadline(set) || set->incomplete || rstar_passes_next(set->passes) == 0)
 	{
-		set->done = true;
+		leave_others(set);
 		return false;
 	}
 	scratch = AllocSetContextCreate(CurrentMemoryContext, "retrostar round",
@@ -549,9 +572,9 @@ feed(RstarSet *set, int i, int limit)
 static void
 advance_others(const RstarSet *set)
 {
-	dlist_iter	iter;
+	dlist_mutable_iter iter;
 
-	dlist_foreach(iter, &set->statement->sets)
+	dlist_foreach_modify(iter, &set->statement->sets)
 	{
 		RstarSet   *other = dlist_container(RstarSet, link, iter.cur);
 
@@ -560,9 +583,19 @@ advance_others(const RstarSet *set)
 		begin_passes(other);
 		if (other->in_round && round_ended(other))
 			end_round(other);
-		if (!other->in_round && !other->done)
+		if (!other->in_round)
 			(void) begin_round(other);
 	}
+}
+
+/* It is a digest */
+static inline uint32
+hash_of_key(const RstarKey *key)
+{
+	uint32		hash;
+
+	memcpy(&hash, key->bytes, sizeof(hash));
+	return hash;
 }
 
 /* Best first, ties in the caller's order, what has no score last */

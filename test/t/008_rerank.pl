@@ -127,6 +127,12 @@ is(sqlstate($node, 'postgres', q(SELECT retro_star_rerank_agg('q' || id, id, bod
 is($node->safe_psql('postgres', q(SET retrostar.passes = '100@1,10@3'; SELECT array_length(retro_star_rerank_agg('dogs eat bones', id, body), 1) FROM doc)),
 	100, 'passes from the setting');
 
+# Very many groups: hash aggregation looks at each memory context for each group
+cmp_ok($node->safe_psql('postgres', q(SET enable_sort = off; SET work_mem = '100MB'; SET retrostar.on_miss = skip;
+	SELECT (SELECT count(*) FROM pg_backend_memory_contexts WHERE best IS NOT NULL)
+	FROM (SELECT q, retro_star_rerank_agg(q, i, 'doc ' || i) AS best FROM (SELECT 'group ' || i AS q FROM generate_series(1, 1000) i) v,
+		generate_series(1, 3) i GROUP BY q) g LIMIT 1)), '<', 500, 'a group has no memory context of its own');
+
 # A deadline: what is scored first, the rest last and unscored, and it goes on.
 $sim->reset_stats;
 $sim->control({ hold => JSON::PP::true });
