@@ -23,6 +23,7 @@
 #include "postgres.h"
 
 #include "lib/ilist.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/memutils.h"
@@ -251,6 +252,7 @@ rstar_rerank_add(RstarSet *set, Datum text, bool isnull, bool copy)
 	MemoryContext old = MemoryContextSwitchTo(set->context);
 	SetDoc	   *doc;
 
+	CHECK_FOR_INTERRUPTS();
 	rstar_rerank_check_documents((int64) set->ndocs + 1);
 	if (set->ndocs == set->maxdocs)
 	{
@@ -452,6 +454,7 @@ begin_round(RstarSet *set)
 		SetDoc	   *doc = &set->docs[set->order[i]];
 		int			target = rstar_passes_target(set->passes, i);
 
+		CHECK_FOR_INTERRUPTS();
 		if (target == 0 || doc->failed || (doc->entry != NULL && doc->asked >= target) ||
 			samples_of(&doc->tally) >= target)
 			continue;

@@ -133,6 +133,13 @@ cmp_ok($node->safe_psql('postgres', q(SET enable_sort = off; SET work_mem = '100
 	FROM (SELECT q, retro_star_rerank_agg(q, i, 'doc ' || i) AS best FROM (SELECT 'group ' || i AS q FROM generate_series(1, 1000) i) v,
 		generate_series(1, 3) i GROUP BY q) g LIMIT 1)), '<', 500, 'a group has no memory context of its own');
 
+# A large set of which nothing has to be waited for can be cancelled, too
+$node->safe_psql('postgres', q(CREATE TABLE large AS SELECT array_agg(i) AS ids, array_agg('large ' || i) AS docs FROM generate_series(1, 300000) i;
+	SELECT retrostar.stats_reset()));
+is(sqlstate($node, 'postgres', q(SET retrostar.on_miss = skip; SET statement_timeout = '50ms';
+	SELECT count(*) FROM large, retro_star_rerank('q', ids, docs))), '57014', 'statement_timeout in a large set');
+cmp_ok($node->safe_psql('postgres', 'SELECT misses FROM retrostar.stat_cache'), '<', 200000, 'is not left for its end');
+
 # A deadline: what is scored first, the rest last and unscored, and it goes on.
 $sim->reset_stats;
 $sim->control({ hold => JSON::PP::true });
