@@ -9,8 +9,8 @@
  * In a round everything is asked for before anything is waited for.  The
  * groups of an aggregate go on together: while one waits for its round, the
  * requests of the others are under way, and whenever its round ends those
- * whose rounds have ended too begin the next.  Should one of them get another
- * document after that (grouping sets), it begins again, with what it knows.
+ * whose rounds have ended too begin the next.  But not those that may get
+ * another document: the hashed groups of grouping sets while sorted ones come.
  *
  * Samples that are known count, but passes.c is told of a document no more
  * than the samples that the round asks for: so a set that was scored before
@@ -96,7 +96,7 @@ struct RstarSet
 	int			ndocs;
 	int			maxdocs;
 	keys_hash  *keys;
-	RstarPasses *passes;		/* once no document seems to come any more */
+	RstarPasses *passes;		/* once no document comes any more */
 	int		   *order;			/* documents that passes.c knows of */
 	int			norder;
 	bool		in_round;		/* entries are to be waited for */
@@ -105,7 +105,6 @@ struct RstarSet
 static void parse_passes(RstarPassesSpec *spec, const char *passes);
 static void give_up_set(void *arg);
 static void leave_others(RstarSet *set);
-static void begin_again(RstarSet *set);
 static bool past_deadline(RstarSet *set);
 static int	first_target(const RstarSet *set, int doc);
 static void ask_first(RstarSet *set, SetDoc *doc, int samples);
@@ -253,6 +252,8 @@ rstar_rerank_add(RstarSet *set, Datum text, bool isnull, bool copy)
 	SetDoc	   *doc;
 
 	CHECK_FOR_INTERRUPTS();
+	if (set->passes != NULL)
+		elog(ERROR, "a set of documents is complete already");
 	rstar_rerank_check_documents((int64) set->ndocs + 1);
 	if (set->ndocs == set->maxdocs)
 	{
@@ -260,8 +261,6 @@ rstar_rerank_add(RstarSet *set, Datum text, bool isnull, bool copy)
 		set->docs = set->docs ? repalloc_huge(set->docs, set->maxdocs * sizeof(SetDoc)) :
 			palloc(set->maxdocs * sizeof(SetDoc));
 	}
-	if (set->passes != NULL)
-		begin_again(set);
 	doc = &set->docs[set->ndocs];
 	memset(doc, 0, sizeof(SetDoc));
 	doc->isnull = isnull || set->args[RSTAR_ARG_QUERY].isnull;
@@ -296,20 +295,6 @@ rstar_rerank_add(RstarSet *set, Datum text, bool isnull, bool copy)
 		MemoryContextDelete(scratch);
 	}
 	MemoryContextSwitchTo(old);
-}
-
-/* Another group had begun its passes, and now there is one document more */
-static void
-begin_again(RstarSet *set)
-{
-	pfree(set->passes);
-	pfree(set->order);
-	set->passes = NULL;
-	set->order = NULL;
-	set->norder = 0;
-	set->in_round = false;
-	if (set->link.next == NULL)
-		dlist_push_tail(&set->statement->sets, &set->link);
 }
 
 /* Once it has passed it is not asked for any more documents */
@@ -571,7 +556,11 @@ feed(RstarSet *set, int i, int limit)
 	(void) rstar_passes_feed(set->passes, i, &known);
 }
 
-/* Other groups whose rounds have ended begin the next */
+/*
+ * Other groups whose rounds have ended begin the next.  The aggregate keeps in
+ * one memory context what it puts out together, and then all rows of it have
+ * come.
+ */
 static void
 advance_others(const RstarSet *set)
 {
@@ -581,7 +570,7 @@ advance_others(const RstarSet *set)
 	{
 		RstarSet   *other = dlist_container(RstarSet, link, iter.cur);
 
-		if (other == set || set->owner == NULL || other->owner != set->owner)
+		if (other == set || set->owner == NULL || other->context != set->context)
 			continue;
 		begin_passes(other);
 		if (other->in_round && round_ended(other))

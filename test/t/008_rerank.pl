@@ -127,6 +127,20 @@ is(sqlstate($node, 'postgres', q(SELECT retro_star_rerank_agg('q' || id, id, bod
 is($node->safe_psql('postgres', q(SET retrostar.passes = '100@1,10@3'; SELECT array_length(retro_star_rerank_agg('dogs eat bones', id, body), 1) FROM doc)),
 	100, 'passes from the setting');
 
+# Grouping sets, some sorted, some hashed: a set whose rows have not all come is not sampled by its best so far
+$node->safe_psql('postgres', q(CREATE TABLE sets AS SELECT i AS id, i / 10 AS a, i % 5 AS b, 'cats ' || i || repeat(' mice', i % 7) AS body
+	FROM generate_series(0, 59) i; CREATE INDEX ON sets (a); ANALYZE sets));
+my $mixed = q(SET enable_seqscan = off; SET enable_sort = off; SET enable_bitmapscan = off; SET retrostar.passes = '100@1,1@8';);
+my $sets = q(SELECT a, b, retro_star_rerank_agg('sets', id, body, 1) FROM sets GROUP BY GROUPING SETS ((a), (b)));
+like($node->safe_psql('postgres', "$mixed EXPLAIN $sets"), qr/MixedAggregate/, 'sorted and hashed');
+$node->safe_psql('postgres', "$mixed $sets");
+wait_idle($node);
+my $known = q(FROM sets JOIN retrostar.score_cache ON key = retrostar.cache_key('sets', body));
+is($node->safe_psql('postgres', "SELECT string_agg(id::text, ' ' ORDER BY id) $known WHERE cardinality(scores) > 1"),
+	$node->safe_psql('postgres', "SELECT string_agg(id::text, ' ' ORDER BY id) FROM (
+		(SELECT DISTINCT ON (a) id $known ORDER BY a, scores[1] DESC, id) UNION
+		(SELECT DISTINCT ON (b) id $known ORDER BY b, scores[1] DESC, id)) best"), 'only the best of each is asked again');
+
 # Very many groups: hash aggregation looks at each memory context for each group
 cmp_ok($node->safe_psql('postgres', q(SET enable_sort = off; SET work_mem = '100MB'; SET retrostar.on_miss = skip;
 	SELECT (SELECT count(*) FROM pg_backend_memory_contexts WHERE best IS NOT NULL)
