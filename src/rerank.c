@@ -49,6 +49,7 @@ typedef struct SetDoc
 	bool		shortened;		/* the model did not see all of it */
 	int			first;			/* the first document of the same key, or itself */
 	RstarKey	key;
+	uint64		prefix;			/* hash of what it has of server and task */
 	RstarMemoEntry *entry;		/* asked for, not yet taken */
 	bool		held;			/* the entry is the memo's, read ahead */
 	int			asked;			/* samples that the entry is for */
@@ -279,6 +280,7 @@ rstar_rerank_add(RstarSet *set, Datum text, bool isnull, bool copy)
 		doc->text = copy ? datumCopy(text, false, -1) : text;
 		MemoryContextSwitchTo(scratch);
 		call = rstar_pair_resolve(set->statement, set->args);
+		doc->prefix = call->affinity;
 		if (!rstar_score_announced(set->statement, call, set->args[RSTAR_ARG_QUERY].value,
 								   text, &doc->key))
 			rstar_pair_key(call, rstar_pair_text(set->args[RSTAR_ARG_QUERY].value),
@@ -349,6 +351,15 @@ ask(RstarSet *set, SetDoc *doc, int samples)
 	const RstarCall *call = rstar_pair_resolve(set->statement, set->args);
 	RstarText	query = rstar_pair_text(set->args[RSTAR_ARG_QUERY].value);
 
+	/* Altered since an earlier pass: the answer would be stored under a wrong key */
+	if (call->affinity != doc->prefix)
+	{
+		RstarResult altered = {.status = RSTAR_STATUS_SERVER_ALTERED};
+
+		doc->failed = true;
+		fail(set, &altered);
+		return;
+	}
 	doc->entry = rstar_score_submit(set->statement, call, &doc->key, query,
 									rstar_pair_text(doc->text), samples, &doc->tally,
 									set->deadline);

@@ -216,6 +216,22 @@ is($node->safe_psql('postgres', q(SET retrostar.on_error = 'null';
 is($node->safe_psql('postgres', q(SET retrostar.on_miss = skip;
 	SELECT count(score) FROM retro_star_rerank('unknown', ARRAY[1, 2], ARRAY['a', 'b']))), 0, 'on_miss = skip');
 
+# The server is altered between two passes: what it says now does not go under the keys of before
+$sim->control({ hold => JSON::PP::true });
+$groups = ask_background($node, 'postgres', q(SET retrostar.on_error = 'null';
+	SELECT count(score) FROM retro_star_rerank('altered', (SELECT array_agg(id) FROM doc WHERE id <= 4),
+		(SELECT array_agg(body) FROM doc WHERE id <= 4), passes => '4@1,3@4')));
+$sim->wait_for('running', 4);
+$sim->release(3);
+$node->poll_query_until('postgres', 'SELECT pairs = 1 FROM retrostar.stat_queue') or die 'not stored';
+$node->safe_psql('postgres', q(ALTER SERVER gpu OPTIONS (ADD temperature '0.9')));
+$sim->release;
+$sim->control({ hold => JSON::PP::false });
+my ($altered, $warning) = finish_background($groups);
+is($altered, 4, 'altered between two passes: the first counts');
+like($warning, qr/server "gpu" was altered/, 'which a warning says');
+is(scalar(grep { $_->{body} =~ /"temperature":0\.9\b.*altered/s } @{ $sim->log }), 0, 'nothing is asked for with other parameters');
+
 wait_idle($node);
 is($node->safe_psql('postgres', q(SELECT asked = answered + failed + cancelled AND text_bytes = 0 FROM retrostar.stat_queue)),
 	't', 'counters balance');
