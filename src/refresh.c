@@ -42,6 +42,7 @@
 #include "nodes/parsenodes.h"
 #include "storage/lock.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
@@ -393,7 +394,8 @@ log_end(Refresh *r, const ErrorData *error)
 /*
  * As the log's owner: who may refresh a view need not have rights to the log.
  * READ COMMITTED whatever the default is, for a skipped run may write to our
- * entry at the same time.
+ * entry at the same time.  Whoever owns the log may have put triggers on it:
+ * these cannot become anybody else, nor leave settings behind.
  */
 static void
 log_execute(const char *command, int n, Oid *types, Datum *values, bool *isnull)
@@ -401,6 +403,7 @@ log_execute(const char *command, int n, Oid *types, Datum *values, bool *isnull)
 	char		nulls[8];
 	Oid			user;
 	int			context;
+	int			nest_level;
 	int			result;
 
 	for (int i = 0; i < n; i++)
@@ -408,10 +411,12 @@ log_execute(const char *command, int n, Oid *types, Datum *values, bool *isnull)
 	if (!FirstSnapshotSet)
 		XactIsoLevel = XACT_READ_COMMITTED;
 	GetUserIdAndSecContext(&user, &context);
-	SetUserIdAndSecContext(log_owner(), context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_NOFORCE_RLS);
+	SetUserIdAndSecContext(log_owner(), context | SECURITY_RESTRICTED_OPERATION | SECURITY_NOFORCE_RLS);
+	nest_level = NewGUCNestLevel();
 	result = SPI_execute_with_args(command, n, types, values, nulls, false, 0);
 	if (result < 0)
 		elog(ERROR, "could not write to retrostar.refresh_log: %s", SPI_result_code_string(result));
+	AtEOXact_GUC(false, nest_level);
 	SetUserIdAndSecContext(user, context);
 }
 

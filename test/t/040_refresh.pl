@@ -351,6 +351,19 @@ subtest 'who may, and who runs it' => sub {
 	$session->quit;
 	sql('ALTER MATERIALIZED VIEW theirs OWNER TO owner');
 
+	# Nor do triggers on the log, if somebody else owns it
+	sql(q(ALTER TABLE retrostar.refresh_log OWNER TO owner; GRANT USAGE, CREATE ON SCHEMA retrostar TO owner; TRUNCATE ran_as;
+		SET ROLE owner;
+		CREATE FUNCTION logged() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+			INSERT INTO public.ran_as VALUES (current_user); PERFORM set_config('work_mem', '64kB', false); RETURN NEW; END $$;
+		CREATE TRIGGER logged BEFORE INSERT ON retrostar.refresh_log FOR EACH ROW EXECUTE FUNCTION logged()));
+	is(sql(q(SET work_mem = '5MB'; CALL retrostar.refresh('sky'); SHOW work_mem)), '5MB', 'settings of triggers on the log are taken back');
+	sql(q(SET ROLE owner; DROP TRIGGER logged ON retrostar.refresh_log; CREATE CONSTRAINT TRIGGER logged AFTER INSERT ON retrostar.refresh_log
+		DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION logged()));
+	is(sqlstate($node, 'postgres', q(CALL retrostar.refresh('sky'))), '42501', 'none is left for the commit');
+	is(sql('SELECT string_agg(DISTINCT who, $$ $$) FROM ran_as'), 'owner', 'they run as the owner');
+	sql(q(DROP TRIGGER logged ON retrostar.refresh_log; ALTER TABLE retrostar.refresh_log OWNER TO postgres));
+
 	# The owner may not use the server any more
 	sql(q(REVOKE USAGE ON FOREIGN SERVER gpu FROM owner));
 	is(sqlstate($node, 'postgres', q(CALL retrostar.refresh('theirs'))), '42501', 'the owner needs USAGE on the server');
