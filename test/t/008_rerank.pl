@@ -124,6 +124,7 @@ is($node->safe_psql('postgres', q(SELECT array_length(retro_star_rerank_agg('bir
 	FILTER (WHERE id <= 7), 1) FROM doc)), 7, 'FILTER');
 is(sqlstate($node, 'postgres', q(SELECT retro_star_rerank_agg('q' || id, id, body) FROM doc)), '22023',
 	'one query a group');
+is(sqlstate($node, 'postgres', q(SELECT retro_star_rerank_agg('q', id, body, id) FROM doc WHERE id <= 2)), '22023', 'and one top_n');
 is($node->safe_psql('postgres', q(SET retrostar.passes = '100@1,10@3'; SELECT array_length(retro_star_rerank_agg('dogs eat bones', id, body), 1) FROM doc)),
 	100, 'passes from the setting');
 
