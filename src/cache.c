@@ -27,6 +27,7 @@
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "executor/tuptable.h"
@@ -128,6 +129,10 @@ look_up(const RstarKey *key, RstarTally *known, RstarCacheRow *row)
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("table \"%s.%s\" or its primary key does not exist", SCHEMA_NAME, TABLE_NAME),
 				 errhint("Create the extension again.")));
+	if (table->rd_rel->relkind != RELKIND_RELATION)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("\"%s.%s\" is not a table", SCHEMA_NAME, TABLE_NAME)));
 
 	SET_VARSIZE(value, sizeof(buffer.data));
 	memcpy(VARDATA(value), key->bytes, sizeof(RstarKey));
