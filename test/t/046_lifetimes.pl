@@ -90,6 +90,12 @@ is(sqlstate($node, 'viewed', q(SELECT retro_star_prompt('query', 'document', tas
 $node->safe_psql('viewed', q(ALTER EXTENSION retrostar DROP TABLE retrostar.score_cache;
 	ALTER TABLE retrostar.score_cache RENAME TO cache_rows; CREATE VIEW retrostar.score_cache AS TABLE retrostar.cache_rows));
 is(sqlstate($node, 'viewed', q(SELECT retro_star_score('query', 'document'))), '42809', 'or of the cache');
+# a table whose index has another name, because the old one still has it
+$node->safe_psql('viewed', q(DROP VIEW retrostar.score_cache; CREATE TABLE retrostar.score_cache (LIKE retrostar.cache_rows INCLUDING ALL);
+	ALTER VIEW retrostar.task RENAME TO task_view; ALTER TABLE retrostar.task_rows RENAME TO task;
+	INSERT INTO retrostar.cache_rows SELECT retrostar.cache_key('query', 'document'), 1, '{1}', 0, 'm', 1, 1, now(), now();
+	INSERT INTO retrostar.score_cache SELECT retrostar.cache_key('query', 'another'), 1, '{2}', 0, 'm', 1, 1, now(), now()));
+is(sqlstate($node, 'viewed', q(SET retrostar.on_miss = skip; SELECT 1 / (retro_star_score('query', 'document') - 2))), '42P01', "nor are another's rows read");
 
 # A server that cannot be read now can be later.
 create_server($node, 'postgres', 'locked', $sim);
