@@ -24,9 +24,7 @@
 #include "utils/datum.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
-#include "utils/timestamp.h"
 
-#include "guc.h"
 #include "rerank.h"
 
 PG_FUNCTION_INFO_V1(retrostar_rerank_agg_transfn);
@@ -41,6 +39,7 @@ PG_FUNCTION_INFO_V1(retrostar_rerank_agg_finalfn);
 typedef struct AggregateState
 {
 	RstarSet   *set;
+	int			top_n;			/* 0: all */
 	Oid			id_type;
 	int16		id_len;
 	bool		id_byval;
@@ -50,6 +49,7 @@ typedef struct AggregateState
 } AggregateState;
 
 static AggregateState *begin(FunctionCallInfo fcinfo, MemoryContext context);
+static int	arg_top_n(FunctionCallInfo fcinfo);
 static void add_id(AggregateState *state, FunctionCallInfo fcinfo, MemoryContext context);
 static TupleDesc result_desc(Oid id_type);
 
@@ -68,6 +68,10 @@ retrostar_rerank_agg_transfn(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("query must be the same for all documents of a group"),
 				 errhint("Group by the query.")));
+	else if (arg_top_n(fcinfo) != state->top_n)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("top_n must be the same for all documents of a group")));
 	add_id(state, fcinfo, context);
 	rstar_rerank_add(state->set, fcinfo->args[ARG_DOC].value, fcinfo->args[ARG_DOC].isnull, true);
 	PG_RETURN_POINTER(state);
@@ -76,31 +80,30 @@ retrostar_rerank_agg_transfn(PG_FUNCTION_ARGS)
 static AggregateState *
 begin(FunctionCallInfo fcinfo, MemoryContext context)
 {
-	/* Its own context: what is waited for is given up when the group's goes */
-	MemoryContext own = AllocSetContextCreate(context, "retrostar set", ALLOCSET_DEFAULT_SIZES);
-	MemoryContext old = MemoryContextSwitchTo(own);
+	MemoryContext old = MemoryContextSwitchTo(context);
 	AggregateState *state = palloc0(sizeof(AggregateState));
 	NullableDatum args[RSTAR_NARGS];
-	TimestampTz deadline = 0;
-	int			top_n = 0;
 
 	for (int i = 0; i < RSTAR_NARGS; i++)
 		args[i].isnull = true;
 	args[RSTAR_ARG_QUERY] = fcinfo->args[ARG_QUERY];
-	if (PG_NARGS() > ARG_TOP_N && !PG_ARGISNULL(ARG_TOP_N))
-	{
-		top_n = PG_GETARG_INT32(ARG_TOP_N);
-		rstar_rerank_check_top_n(top_n);
-	}
-	if (rstar_deadline > 0)
-		deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), rstar_deadline);
+	state->top_n = arg_top_n(fcinfo);
 	state->id_type = get_fn_expr_argtype(fcinfo->flinfo, ARG_ID);
 	if (!OidIsValid(state->id_type))
 		elog(ERROR, "could not determine the type of the id");
 	get_typlenbyval(state->id_type, &state->id_len, &state->id_byval);
-	state->set = rstar_rerank_begin(fcinfo->context, args, top_n, NULL, deadline);
+	state->set = rstar_rerank_begin(fcinfo->context, args, state->top_n, NULL, 0);
 	MemoryContextSwitchTo(old);
 	return state;
+}
+
+static int
+arg_top_n(FunctionCallInfo fcinfo)
+{
+	if (PG_NARGS() <= ARG_TOP_N || PG_ARGISNULL(ARG_TOP_N))
+		return 0;
+	rstar_rerank_check_top_n(PG_GETARG_INT32(ARG_TOP_N));
+	return PG_GETARG_INT32(ARG_TOP_N);
 }
 
 static void
@@ -110,7 +113,7 @@ add_id(AggregateState *state, FunctionCallInfo fcinfo, MemoryContext context)
 
 	if (state->n == state->max)
 	{
-		state->max = Max(64, state->max * 2);
+		state->max = Max(8, state->max * 2);
 		state->ids = state->ids ?
 			repalloc_huge(state->ids, state->max * sizeof(NullableDatum)) :
 			MemoryContextAlloc(context, state->max * sizeof(NullableDatum));

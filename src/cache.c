@@ -26,7 +26,9 @@
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "access/xlog.h"
+#include "catalog/index.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "executor/tuptable.h"
@@ -122,8 +124,13 @@ look_up(const RstarKey *key, RstarTally *known, RstarCacheRow *row)
 	/* Also when it was dropped while we waited for its lock */
 	if (OidIsValid(table_oid))
 		table = try_relation_open(table_oid, AccessShareLock);
+	if (table != NULL && table->rd_rel->relkind != RELKIND_RELATION)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("\"%s.%s\" is not a table", SCHEMA_NAME, TABLE_NAME)));
 	index_oid = table ? relation_oid(INDEX_NAME) : InvalidOid;
-	if (!OidIsValid(index_oid))
+	/* A table that was put in the place of another does not have its index */
+	if (!OidIsValid(index_oid) || IndexGetRelation(index_oid, true) != table_oid)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("table \"%s.%s\" or its primary key does not exist", SCHEMA_NAME, TABLE_NAME),

@@ -151,6 +151,7 @@ retrostar_retro_star_rerank(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_ARRAY_SUBSCRIPT_ERROR),
 				 errmsg("ids and docs must have the same number of elements"),
 				 errdetail("There are %d ids and %d documents.", nids, ndocs)));
+	rstar_rerank_check_documents(ndocs);
 	if (!PG_ARGISNULL(RERANK_TOP_N))
 	{
 		top_n = PG_GETARG_INT32(RERANK_TOP_N);
@@ -185,7 +186,7 @@ rerank_args(FunctionCallInfo fcinfo, NullableDatum *args)
 	args[RSTAR_ARG_SERVER] = fcinfo->args[RERANK_SERVER];
 }
 
-/* From the argument, else the setting; 0: none */
+/* From the argument; 0: none */
 static TimestampTz
 rerank_deadline(FunctionCallInfo fcinfo)
 {
@@ -193,7 +194,7 @@ rerank_deadline(FunctionCallInfo fcinfo)
 	TimestampTz deadline;
 
 	if (PG_ARGISNULL(RERANK_DEADLINE))
-		return rstar_deadline == 0 ? 0 : TimestampTzPlusMilliseconds(now, rstar_deadline);
+		return 0;
 	deadline = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
 													   TimestampTzGetDatum(now),
 													   PG_GETARG_DATUM(RERANK_DEADLINE)));

@@ -56,14 +56,10 @@ static bool index_serves(Oid oid);
 void
 rstar_matview_check(Oid matview)
 {
-	Relation	rel = open_matview(matview);
-
-	if (!rstar_may_refresh(matview, GetUserId()))
-		aclcheck_error(RSTAR_MAY_NOT_REFRESH, OBJECT_MATVIEW, RelationGetRelationName(rel));
-	relation_close(rel, NoLock);
+	relation_close(open_matview(matview), NoLock);
 }
 
-/* Locked until the end of the transaction */
+/* Locked until the end of the transaction; before, owner and rights may change */
 static Relation
 open_matview(Oid matview)
 {
@@ -77,6 +73,8 @@ open_matview(Oid matview)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("\"%s\" is not a materialized view", RelationGetRelationName(rel))));
+	if (!rstar_may_refresh(matview, GetUserId()))
+		aclcheck_error(RSTAR_MAY_NOT_REFRESH, OBJECT_MATVIEW, RelationGetRelationName(rel));
 	return rel;
 }
 

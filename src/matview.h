@@ -21,11 +21,11 @@
 extern void rstar_matview_check(Oid matview);
 
 /*
- * Runs the view's query and throws the rows away.  As a REFRESH does it: as
- * the view's owner, in a security-restricted operation, with the view's locks
- * until the transaction ends.  "wanted" is asked before each row; when it is
- * false, no more rows are read.  An error leaves user and settings changed:
- * run it in a subtransaction.
+ * Runs the view's query and throws the rows away.  As a REFRESH does it: if the
+ * current user still may, as the view's owner, in a security-restricted
+ * operation, with the view's locks until the transaction ends.  "wanted" is
+ * asked before each row; when it is false, no more rows are read.  An error
+ * leaves user and settings changed: run it in a subtransaction.
  */
 extern void rstar_matview_run(Oid matview, bool (*wanted) (void));
 

@@ -10,7 +10,8 @@
  * its own; calls ask for what is not known and do not wait (warm.c).  After
  * the commit we wait, with neither snapshot nor transaction id, until most of
  * it has been answered, and run the query again.  A pass that asks for nothing
- * is the last one.  Then the view is refreshed, from the cache.
+ * is the last one; when the query asks for other pairs each time it runs, it
+ * is the one that shows it.  Then the view is refreshed, from the cache.
  *
  * Requests belong to this session as those of any statement do: if it is
  * cancelled, what is still under way is given up, and the GPU is free.  What
@@ -41,6 +42,7 @@
 #include "nodes/parsenodes.h"
 #include "storage/lock.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
@@ -65,10 +67,15 @@ PG_FUNCTION_INFO_V1(retrostar_refresh);
 
 #define LOG_TABLE "retrostar.refresh_log"
 
+/* Passes that did not get to their end and knew no more than those before */
+#define MAX_CIRCLES 3
+
 typedef struct Refresh
 {
 	Oid			matview;
 	RstarWarm	warm;
+	int64		most_known;		/* in one pass, until now */
+	int			circles;		/* passes since, which asked for something else */
 	int64		run;			/* its entry in the log */
 } Refresh;
 
@@ -76,6 +83,7 @@ static void require_nonatomic(FunctionCallInfo fcinfo);
 static void refresh_locked(Refresh *r, const LOCKTAG *tag);
 static void refresh(Refresh *r);
 static void warm_up(Refresh *r);
+static bool goes_in_circles(Refresh *r, bool to_end);
 static bool pass_failed(const Refresh *r, ErrorData *error);
 static void wait_for_answers(Refresh *r);
 static ErrorData *attempt(void (*step) (Refresh *), Refresh *r);
@@ -180,9 +188,11 @@ refresh(Refresh *r)
 static void
 warm_up(Refresh *r)
 {
-	for (int pass = 1;; pass++)
+	r->most_known = -1;
+	for (;;)
 	{
 		ErrorData  *error;
+		bool		to_end;
 
 		r->warm.asked = r->warm.known = 0;
 		r->warm.full = false;
@@ -192,19 +202,31 @@ warm_up(Refresh *r)
 		SPI_commit();
 		if (pass_failed(r, error))
 			ReThrowError(error);
-		if (error == NULL && !r->warm.full)
-		{
-			if (r->warm.statement->npending == 0)
-				return;
-			/* Nothing that was answered is asked for again, but other things are */
-			if (pass > 1 && r->warm.asked > 0 && r->warm.known == 0)
-				return;
-		}
+		to_end = error == NULL && !r->warm.full;
 		if (error != NULL)
 			FreeErrorData(error);
+		if (to_end && r->warm.statement->npending == 0)
+			return;
+		if (goes_in_circles(r, to_end))
+			return;
 		log_progress(r);
 		wait_for_answers(r);
 	}
+}
+
+/*
+ * Each pass knows what those before have asked for.  If it does not, and asks
+ * for something, that are other pairs each time.  One that did not get to its
+ * end may have read the rows in another order.
+ */
+static bool
+goes_in_circles(Refresh *r, bool to_end)
+{
+	bool		circle = r->warm.asked > 0 && r->warm.known <= r->most_known;
+
+	r->circles = circle ? r->circles + 1 : 0;
+	r->most_known = Max(r->most_known, r->warm.known);
+	return r->circles >= (to_end ? 1 : MAX_CIRCLES);
 }
 
 /* True for an error that has another cause than scores which are still to come */
@@ -372,7 +394,8 @@ log_end(Refresh *r, const ErrorData *error)
 /*
  * As the log's owner: who may refresh a view need not have rights to the log.
  * READ COMMITTED whatever the default is, for a skipped run may write to our
- * entry at the same time.
+ * entry at the same time.  Whoever owns the log may have put triggers on it:
+ * these cannot become anybody else, nor leave settings behind.
  */
 static void
 log_execute(const char *command, int n, Oid *types, Datum *values, bool *isnull)
@@ -380,6 +403,7 @@ log_execute(const char *command, int n, Oid *types, Datum *values, bool *isnull)
 	char		nulls[8];
 	Oid			user;
 	int			context;
+	int			nest_level;
 	int			result;
 
 	for (int i = 0; i < n; i++)
@@ -387,10 +411,12 @@ log_execute(const char *command, int n, Oid *types, Datum *values, bool *isnull)
 	if (!FirstSnapshotSet)
 		XactIsoLevel = XACT_READ_COMMITTED;
 	GetUserIdAndSecContext(&user, &context);
-	SetUserIdAndSecContext(log_owner(), context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_NOFORCE_RLS);
+	SetUserIdAndSecContext(log_owner(), context | SECURITY_RESTRICTED_OPERATION | SECURITY_NOFORCE_RLS);
+	nest_level = NewGUCNestLevel();
 	result = SPI_execute_with_args(command, n, types, values, nulls, false, 0);
 	if (result < 0)
 		elog(ERROR, "could not write to retrostar.refresh_log: %s", SPI_result_code_string(result));
+	AtEOXact_GUC(false, nest_level);
 	SetUserIdAndSecContext(user, context);
 }
 

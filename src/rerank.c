@@ -9,8 +9,8 @@
  * In a round everything is asked for before anything is waited for.  The
  * groups of an aggregate go on together: while one waits for its round, the
  * requests of the others are under way, and whenever its round ends those
- * whose rounds have ended too begin the next.  Should one of them get another
- * document after that (grouping sets), it begins again, with what it knows.
+ * whose rounds have ended too begin the next.  But not those that may get
+ * another document: the hashed groups of grouping sets while sorted ones come.
  *
  * Samples that are known count, but passes.c is told of a document no more
  * than the samples that the round asks for: so a set that was scored before
@@ -23,9 +23,9 @@
 #include "postgres.h"
 
 #include "lib/ilist.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
-#include "utils/hsearch.h"
 #include "utils/memutils.h"
 
 #include "failure.h"
@@ -37,6 +37,9 @@
 #include "statement.h"
 #include "warm.h"
 
+/* Documents of a set that there is room for at first */
+#define FIRST_DOCS 8
+
 /* One document of a set */
 typedef struct SetDoc
 {
@@ -46,6 +49,7 @@ typedef struct SetDoc
 	bool		shortened;		/* the model did not see all of it */
 	int			first;			/* the first document of the same key, or itself */
 	RstarKey	key;
+	uint64		prefix;			/* hash of what it has of server and task */
 	RstarMemoEntry *entry;		/* asked for, not yet taken */
 	bool		held;			/* the entry is the memo's, read ahead */
 	int			asked;			/* samples that the entry is for */
@@ -56,11 +60,30 @@ typedef struct KeyEntry
 {
 	RstarKey	key;
 	int			doc;
+	char		status;			/* simplehash's */
 } KeyEntry;
+
+static inline uint32 hash_of_key(const RstarKey *key);
+
+/*
+ * From key to document.  A table without a memory context of its own: there
+ * may be very many groups, and hash aggregation looks at all contexts below
+ * its own whenever it meets a new one.
+ */
+#define SH_PREFIX keys
+#define SH_ELEMENT_TYPE KeyEntry
+#define SH_KEY_TYPE RstarKey
+#define SH_KEY key
+#define SH_HASH_KEY(table, key) hash_of_key(&(key))
+#define SH_EQUAL(table, a, b) (memcmp(&(a), &(b), sizeof(RstarKey)) == 0)
+#define SH_SCOPE static inline
+#define SH_DECLARE
+#define SH_DEFINE
+#include "lib/simplehash.h"
 
 struct RstarSet
 {
-	dlist_node	link;			/* in statement->sets until it is finished */
+	dlist_node	link;			/* in statement->sets until no round is left */
 	MemoryContext context;
 	const void *owner;
 	RstarStatement *statement;
@@ -73,17 +96,16 @@ struct RstarSet
 	SetDoc	   *docs;
 	int			ndocs;
 	int			maxdocs;
-	HTAB	   *keys;
-	RstarPasses *passes;		/* once no document seems to come any more */
+	keys_hash  *keys;
+	RstarPasses *passes;		/* once no document comes any more */
 	int		   *order;			/* documents that passes.c knows of */
 	int			norder;
 	bool		in_round;		/* entries are to be waited for */
-	bool		done;			/* no round is left */
 };
 
 static void parse_passes(RstarPassesSpec *spec, const char *passes);
 static void give_up_set(void *arg);
-static void begin_again(RstarSet *set);
+static void leave_others(RstarSet *set);
 static bool past_deadline(RstarSet *set);
 static int	first_target(const RstarSet *set, int doc);
 static void ask_first(RstarSet *set, SetDoc *doc, int samples);
@@ -107,7 +129,6 @@ rstar_rerank_begin(const void *owner, const NullableDatum *args, int top_n,
 {
 	RstarSet   *set = palloc0(sizeof(RstarSet));
 	MemoryContextCallback *callback = palloc(sizeof(MemoryContextCallback));
-	HASHCTL		control;
 
 	rstar_score_require_preload();
 	parse_passes(&set->spec, passes);
@@ -115,7 +136,13 @@ rstar_rerank_begin(const void *owner, const NullableDatum *args, int top_n,
 	set->owner = owner;
 	set->statement = rstar_statement_current();
 	set->top_n = top_n;
-	set->deadline = deadline;
+	/* While the cache is warmed nothing is waited for */
+	if (rstar_warm_asks())
+		set->deadline = 0;
+	else if (deadline == 0 && rstar_deadline > 0)
+		set->deadline = TimestampTzPlusMilliseconds(set->statement->started, rstar_deadline);
+	else
+		set->deadline = deadline;
 	for (int i = 0; i < RSTAR_NARGS; i++)
 	{
 		set->args[i].isnull = args[i].isnull || i == RSTAR_ARG_DOC;
@@ -126,12 +153,7 @@ rstar_rerank_begin(const void *owner, const NullableDatum *args, int top_n,
 	/* Wrong arguments are errors even for an empty set */
 	(void) rstar_pair_resolve(set->statement, set->args);
 
-	memset(&control, 0, sizeof(control));
-	control.keysize = sizeof(RstarKey);
-	control.entrysize = sizeof(KeyEntry);
-	control.hcxt = CurrentMemoryContext;
-	set->keys = hash_create("retrostar set", 128, &control,
-							HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	set->keys = keys_create(CurrentMemoryContext, FIRST_DOCS, NULL);
 	dlist_push_tail(&set->statement->sets, &set->link);
 	callback->func = give_up_set;
 	callback->arg = set;
@@ -181,6 +203,16 @@ rstar_rerank_check_top_n(int top_n)
 				 errmsg("top_n must be positive, not %d", top_n)));
 }
 
+void
+rstar_rerank_check_documents(int64 documents)
+{
+	if (documents > RSTAR_PASSES_MAX_DOCUMENTS)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("too many documents in one set"),
+				 errdetail("There can be %d at most.", RSTAR_PASSES_MAX_DOCUMENTS)));
+}
+
 /*
  * The set's memory goes.  Its entries belong to the statement, which gives up
  * at its end what is still pending.
@@ -188,9 +220,16 @@ rstar_rerank_check_top_n(int top_n)
 static void
 give_up_set(void *arg)
 {
-	RstarSet   *set = arg;
+	leave_others(arg);
+}
 
-	/* The statement may have ended before, and then it has let go of it */
+/*
+ * The others need not look at it any more.  The statement may have ended
+ * before, and then it has let go of it.
+ */
+static void
+leave_others(RstarSet *set)
+{
 	if (set->link.next != NULL)
 		dlist_delete(&set->link);
 	set->link.next = NULL;
@@ -213,19 +252,16 @@ rstar_rerank_add(RstarSet *set, Datum text, bool isnull, bool copy)
 	MemoryContext old = MemoryContextSwitchTo(set->context);
 	SetDoc	   *doc;
 
-	if (set->ndocs == RSTAR_PASSES_MAX_DOCUMENTS)
-		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("too many documents in one set"),
-				 errdetail("There can be %d at most.", RSTAR_PASSES_MAX_DOCUMENTS)));
+	CHECK_FOR_INTERRUPTS();
+	if (set->passes != NULL)
+		elog(ERROR, "a set of documents is complete already");
+	rstar_rerank_check_documents((int64) set->ndocs + 1);
 	if (set->ndocs == set->maxdocs)
 	{
-		set->maxdocs = Max(64, set->maxdocs * 2);
+		set->maxdocs = Max(FIRST_DOCS, set->maxdocs * 2);
 		set->docs = set->docs ? repalloc_huge(set->docs, set->maxdocs * sizeof(SetDoc)) :
 			palloc(set->maxdocs * sizeof(SetDoc));
 	}
-	if (set->passes != NULL)
-		begin_again(set);
 	doc = &set->docs[set->ndocs];
 	memset(doc, 0, sizeof(SetDoc));
 	doc->isnull = isnull || set->args[RSTAR_ARG_QUERY].isnull;
@@ -244,11 +280,12 @@ rstar_rerank_add(RstarSet *set, Datum text, bool isnull, bool copy)
 		doc->text = copy ? datumCopy(text, false, -1) : text;
 		MemoryContextSwitchTo(scratch);
 		call = rstar_pair_resolve(set->statement, set->args);
+		doc->prefix = call->affinity;
 		if (!rstar_score_announced(set->statement, call, set->args[RSTAR_ARG_QUERY].value,
 								   text, &doc->key))
 			rstar_pair_key(call, rstar_pair_text(set->args[RSTAR_ARG_QUERY].value),
 						   rstar_pair_text(doc->text), &doc->key);
-		entry = hash_search(set->keys, &doc->key, HASH_ENTER, &found);
+		entry = keys_insert(set->keys, doc->key, &found);
 		if (!found)
 			entry->doc = doc->first;
 		doc->first = entry->doc;
@@ -260,18 +297,6 @@ rstar_rerank_add(RstarSet *set, Datum text, bool isnull, bool copy)
 		MemoryContextDelete(scratch);
 	}
 	MemoryContextSwitchTo(old);
-}
-
-/* Another group had begun its passes, and now there is one document more */
-static void
-begin_again(RstarSet *set)
-{
-	pfree(set->passes);
-	pfree(set->order);
-	set->passes = NULL;
-	set->order = NULL;
-	set->norder = 0;
-	set->in_round = set->done = false;
 }
 
 /* Once it has passed it is not asked for any more documents */
@@ -292,14 +317,20 @@ first_target(const RstarSet *set, int doc)
 	return set->spec.nrounds > 0 ? set->spec.rounds[0].samples : 1;
 }
 
-/* The prefetch node may have asked already */
+/*
+ * The prefetch node may have asked already, for an aggregate.  What it has
+ * asked for otherwise is a call's, which may wait longer than this set.
+ */
 static void
 ask_first(RstarSet *set, SetDoc *doc, int samples)
 {
 	RstarMemoKey key;
 
-	rstar_score_memo_key(&key, &doc->key, samples);
-	doc->entry = rstar_memo_hold(set->statement, &key);
+	if (set->owner != NULL)
+	{
+		rstar_score_memo_key(&key, &doc->key, samples);
+		doc->entry = rstar_memo_hold(set->statement, &key);
+	}
 	doc->held = doc->entry != NULL;
 	doc->asked = samples;
 	if (!doc->held)
@@ -320,6 +351,15 @@ ask(RstarSet *set, SetDoc *doc, int samples)
 	const RstarCall *call = rstar_pair_resolve(set->statement, set->args);
 	RstarText	query = rstar_pair_text(set->args[RSTAR_ARG_QUERY].value);
 
+	/* Altered since an earlier pass: the answer would be stored under a wrong key */
+	if (call->affinity != doc->prefix)
+	{
+		RstarResult altered = {.status = RSTAR_STATUS_SERVER_ALTERED};
+
+		doc->failed = true;
+		fail(set, &altered);
+		return;
+	}
 	doc->entry = rstar_score_submit(set->statement, call, &doc->key, query,
 									rstar_pair_text(doc->text), samples, &doc->tally,
 									set->deadline);
@@ -344,7 +384,6 @@ rstar_rerank_finish(RstarSet *set, int *n)
 		end_round(set);
 	}
 	take_rest(set);
-	give_up_set(set);
 
 	for (int i = 0; i < set->ndocs; i++)
 	{
@@ -400,7 +439,7 @@ begin_round(RstarSet *set)
 
 	if (past_deadline(set) || set->incomplete || rstar_passes_next(set->passes) == 0)
 	{
-		set->done = true;
+		leave_others(set);
 		return false;
 	}
 	scratch = AllocSetContextCreate(CurrentMemoryContext, "retrostar round",
@@ -411,6 +450,7 @@ begin_round(RstarSet *set)
 		SetDoc	   *doc = &set->docs[set->order[i]];
 		int			target = rstar_passes_target(set->passes, i);
 
+		CHECK_FOR_INTERRUPTS();
 		if (target == 0 || doc->failed || (doc->entry != NULL && doc->asked >= target) ||
 			samples_of(&doc->tally) >= target)
 			continue;
@@ -527,24 +567,38 @@ feed(RstarSet *set, int i, int limit)
 	(void) rstar_passes_feed(set->passes, i, &known);
 }
 
-/* Other groups whose rounds have ended begin the next */
+/*
+ * Other groups whose rounds have ended begin the next.  The aggregate keeps in
+ * one memory context what it puts out together, and then all rows of it have
+ * come.
+ */
 static void
 advance_others(const RstarSet *set)
 {
-	dlist_iter	iter;
+	dlist_mutable_iter iter;
 
-	dlist_foreach(iter, &set->statement->sets)
+	dlist_foreach_modify(iter, &set->statement->sets)
 	{
 		RstarSet   *other = dlist_container(RstarSet, link, iter.cur);
 
-		if (other == set || set->owner == NULL || other->owner != set->owner)
+		if (other == set || set->owner == NULL || other->context != set->context)
 			continue;
 		begin_passes(other);
 		if (other->in_round && round_ended(other))
 			end_round(other);
-		if (!other->in_round && !other->done)
+		if (!other->in_round)
 			(void) begin_round(other);
 	}
+}
+
+/* It is a digest */
+static inline uint32
+hash_of_key(const RstarKey *key)
+{
+	uint32		hash;
+
+	memcpy(&hash, key->bytes, sizeof(hash));
+	return hash;
 }
 
 /* Best first, ties in the caller's order, what has no score last */

@@ -34,8 +34,8 @@ typedef struct RstarRanked
  * up what it waits for.  "args" are the arguments of a call but for the
  * document; they are copied.  "passes" NULL: setting retrostar.passes, else
  * so many samples of each as retrostar.samples says.  "top_n" 0: all.
- * "deadline" 0: none.  Sets of the same owner (an Agg node; NULL: none) go
- * through their passes together.  Raises an error for a wrong specification.
+ * "deadline" 0: setting retrostar.deadline.  Sets of an owner (an Agg node; NULL: none) that are in
+ * the same context go through their passes together.  Raises an error for a wrong specification.
  */
 extern RstarSet *rstar_rerank_begin(const void *owner, const NullableDatum *args,
 									int top_n, const char *passes,
@@ -53,6 +53,9 @@ extern void rstar_rerank_add(RstarSet *set, Datum doc, bool isnull, bool copy);
  */
 extern void rstar_rerank_first_pass(int *samples, int *documents);
 
+/* Raises an error when a set cannot have so many */
+extern void rstar_rerank_check_documents(int64 documents);
+
 /* Raises an error unless it is positive */
 extern void rstar_rerank_check_top_n(int top_n);
 
@@ -62,7 +65,7 @@ extern bool rstar_rerank_same_query(const RstarSet *set, const NullableDatum *qu
 /*
  * Goes through the passes, waiting where it has to, and returns the documents
  * in order, best first, those without a score last; *n of them, top_n at most.
- * Other sets of the same owner go on meanwhile.
+ * Other sets that go together with it go on meanwhile.
  */
 extern RstarRanked *rstar_rerank_finish(RstarSet *set, int *n);
 

@@ -75,6 +75,11 @@ is(sqlstate($node, 'postgres', q(SELECT * FROM retro_star_rerank('q', ARRAY[1], 
 is(sqlstate($node, 'postgres', q(SELECT * FROM retro_star_rerank('q', ARRAY[1], ARRAY['a'], top_n => 0))),
 	'22023', 'wrong top_n');
 is(sqlstate($node, 'postgres', q(SET retrostar.passes = 'nonsense')), '22023', 'wrong setting');
+$sim->reset_stats;
+like(($node->psql('postgres', q(SET retrostar.request_limit = 5; SELECT count(*) FROM retro_star_rerank('q',
+	(SELECT array_agg(i) FROM generate_series(1, 1000001) i), (SELECT array_agg('many ' || i) FROM generate_series(1, 1000001) i)))))[2],
+	qr/too many documents in one set/, 'too many documents');
+is($sim->stats->{chat}, 0, 'of which none is asked for');
 is(sqlstate($node, 'postgres', q(SELECT * FROM retro_star_rerank('q', ARRAY[1], ARRAY['a'], deadline => '-1 s'))),
 	'22023', 'wrong deadline');
 
@@ -119,8 +124,36 @@ is($node->safe_psql('postgres', q(SELECT array_length(retro_star_rerank_agg('bir
 	FILTER (WHERE id <= 7), 1) FROM doc)), 7, 'FILTER');
 is(sqlstate($node, 'postgres', q(SELECT retro_star_rerank_agg('q' || id, id, body) FROM doc)), '22023',
 	'one query a group');
+is(sqlstate($node, 'postgres', q(SELECT retro_star_rerank_agg('q', id, body, id) FROM doc WHERE id <= 2)), '22023', 'and one top_n');
 is($node->safe_psql('postgres', q(SET retrostar.passes = '100@1,10@3'; SELECT array_length(retro_star_rerank_agg('dogs eat bones', id, body), 1) FROM doc)),
 	100, 'passes from the setting');
+
+# Grouping sets, some sorted, some hashed: a set whose rows have not all come is not sampled by its best so far
+$node->safe_psql('postgres', q(CREATE TABLE sets AS SELECT i AS id, i / 10 AS a, i % 5 AS b, 'cats ' || i || repeat(' mice', i % 7) AS body
+	FROM generate_series(0, 59) i; CREATE INDEX ON sets (a); ANALYZE sets));
+my $mixed = q(SET enable_seqscan = off; SET enable_sort = off; SET enable_bitmapscan = off; SET retrostar.passes = '100@1,1@8';);
+my $sets = q(SELECT a, b, retro_star_rerank_agg('sets', id, body, 1) FROM sets GROUP BY GROUPING SETS ((a), (b)));
+like($node->safe_psql('postgres', "$mixed EXPLAIN $sets"), qr/MixedAggregate/, 'sorted and hashed');
+$node->safe_psql('postgres', "$mixed $sets");
+wait_idle($node);
+my $known = q(FROM sets JOIN retrostar.score_cache ON key = retrostar.cache_key('sets', body));
+is($node->safe_psql('postgres', "SELECT string_agg(id::text, ' ' ORDER BY id) $known WHERE cardinality(scores) > 1"),
+	$node->safe_psql('postgres', "SELECT string_agg(id::text, ' ' ORDER BY id) FROM (
+		(SELECT DISTINCT ON (a) id $known ORDER BY a, scores[1] DESC, id) UNION
+		(SELECT DISTINCT ON (b) id $known ORDER BY b, scores[1] DESC, id)) best"), 'only the best of each is asked again');
+
+# Very many groups: hash aggregation looks at each memory context for each group
+cmp_ok($node->safe_psql('postgres', q(SET enable_sort = off; SET work_mem = '100MB'; SET retrostar.on_miss = skip;
+	SELECT (SELECT count(*) FROM pg_backend_memory_contexts WHERE best IS NOT NULL)
+	FROM (SELECT q, retro_star_rerank_agg(q, i, 'doc ' || i) AS best FROM (SELECT 'group ' || i AS q FROM generate_series(1, 1000) i) v,
+		generate_series(1, 3) i GROUP BY q) g LIMIT 1)), '<', 500, 'a group has no memory context of its own');
+
+# A large set of which nothing has to be waited for can be cancelled, too
+$node->safe_psql('postgres', q(CREATE TABLE large AS SELECT array_agg(i) AS ids, array_agg('large ' || i) AS docs FROM generate_series(1, 300000) i;
+	SELECT retrostar.stats_reset()));
+is(sqlstate($node, 'postgres', q(SET retrostar.on_miss = skip; SET statement_timeout = '50ms';
+	SELECT count(*) FROM large, retro_star_rerank('q', ids, docs))), '57014', 'statement_timeout in a large set');
+cmp_ok($node->safe_psql('postgres', 'SELECT misses FROM retrostar.stat_cache'), '<', 200000, 'is not left for its end');
 
 # A deadline: what is scored first, the rest last and unscored, and it goes on.
 # Where five come too late, the machine is busy, and there is one more time.
@@ -163,6 +196,30 @@ $sim->reset_stats;
 isnt($node->safe_psql('postgres', q(SELECT retro_star_score('too', 'late'))), '', 'it went on');
 is($sim->stats->{chat}, 0, 'into the cache');
 
+# It is the statement's: groups and sets that come when it has passed ask for nothing
+$sim->reset_stats;
+$sim->control({ hold => JSON::PP::true });
+is($node->safe_psql('postgres', q(SET retrostar.deadline = '100ms'; SET enable_hashagg = off; SET retrostar.prefetch = off;
+	SELECT count(*), sum(array_length(best, 1)) FROM (SELECT q, retro_star_rerank_agg(q, 1, 'late group') AS best
+		FROM (SELECT 'late ' || i AS q FROM generate_series(1, 3) i) v GROUP BY q) g)), '3|3', 'groups, one after another');
+is($node->safe_psql('postgres', q(SET retrostar.deadline = '100ms';
+	SELECT count(*), count(r.score) FROM generate_series(1, 3) i, retro_star_rerank('late', ARRAY[i], ARRAY['late set ' || i]) r)), '3|0', 'sets');
+$sim->release;
+$sim->control({ hold => JSON::PP::false });
+wait_idle($node);
+is($sim->stats->{chat}, 2, 'have one deadline together');
+
+# That of a set is not that of a call which waits for the same pair
+$sim->control({ hold => JSON::PP::true });
+$late = ask_background($node, 'postgres', q(
+	SELECT id, (SELECT count(r.score) FROM retro_star_rerank('both', ARRAY[id], ARRAY[body], deadline => '100 ms') r),
+		retro_star_score('both', body) IS NOT NULL FROM doc WHERE id = 1));
+# the set has given up when this is seen
+$node->poll_query_until('postgres', q(SELECT count(*) = 1 FROM retrostar.stat_activity WHERE detached)) or die 'not given up';
+$sim->release;
+$sim->control({ hold => JSON::PP::false });
+is(finish_background($late), '1|0|t', 'a set that was late does not fail a call');
+
 # A document that fails: an error, or NULL and last
 is(sqlstate($node, 'postgres', q(SELECT * FROM retro_star_rerank('x', ARRAY[1, 2], ARRAY['', 'y']))), '22023',
 	'a failing document is an error');
@@ -171,6 +228,22 @@ is($node->safe_psql('postgres', q(SET retrostar.on_error = 'null';
 	'1', 'or comes last');
 is($node->safe_psql('postgres', q(SET retrostar.on_miss = skip;
 	SELECT count(score) FROM retro_star_rerank('unknown', ARRAY[1, 2], ARRAY['a', 'b']))), 0, 'on_miss = skip');
+
+# The server is altered between two passes: what it says now does not go under the keys of before
+$sim->control({ hold => JSON::PP::true });
+$groups = ask_background($node, 'postgres', q(SET retrostar.on_error = 'null';
+	SELECT count(score) FROM retro_star_rerank('altered', (SELECT array_agg(id) FROM doc WHERE id <= 4),
+		(SELECT array_agg(body) FROM doc WHERE id <= 4), passes => '4@1,3@4')));
+$sim->wait_for('running', 4);
+$sim->release(3);
+$node->poll_query_until('postgres', 'SELECT pairs = 1 FROM retrostar.stat_queue') or die 'not stored';
+$node->safe_psql('postgres', q(ALTER SERVER gpu OPTIONS (ADD temperature '0.9')));
+$sim->release;
+$sim->control({ hold => JSON::PP::false });
+my ($altered, $warning) = finish_background($groups);
+is($altered, 4, 'altered between two passes: the first counts');
+like($warning, qr/server "gpu" was altered/, 'which a warning says');
+is(scalar(grep { $_->{body} =~ /"temperature":0\.9\b.*altered/s } @{ $sim->log }), 0, 'nothing is asked for with other parameters');
 
 wait_idle($node);
 is($node->safe_psql('postgres', q(SELECT asked = answered + failed + cancelled AND text_bytes = 0 FROM retrostar.stat_queue)),

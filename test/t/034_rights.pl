@@ -81,6 +81,14 @@ my %rows = (
 	'`retrostar.cache_prune`' => {
 		sql => [ 'SELECT retrostar.cache_prune(keep_rows => 1000000)', q(SELECT retrostar.cache_prune('1 year')) ],
 		grant => 'GRANT SELECT, DELETE ON retrostar.score_cache TO role', revoke => 'REVOKE SELECT, DELETE ON retrostar.score_cache FROM role' },
+	'`retrostar.refresh`' => {
+		sql => [ "CALL retrostar.refresh('sky')" ],
+		grant => 'ALTER MATERIALIZED VIEW sky OWNER TO role', revoke => 'ALTER MATERIALIZED VIEW sky OWNER TO postgres' },
+	# the table is everybody's to read, its rows are not
+	'`retrostar.refresh_log`, to read' => {
+		sql => [ "DO \$\$ BEGIN IF NOT EXISTS (SELECT FROM retrostar.refresh_log WHERE matview = 'sky'::regclass) THEN RAISE insufficient_privilege; END IF; END \$\$" ],
+		setup => "CALL retrostar.refresh('sky')",
+		grant => 'ALTER MATERIALIZED VIEW sky OWNER TO role', revoke => 'ALTER MATERIALIZED VIEW sky OWNER TO postgres' },
 	'`retrostar.pause`, `retrostar.resume`' => {
 		sql => [ 'SELECT retrostar.pause()', 'SELECT retrostar.resume()' ],
 		grant => 'GRANT EXECUTE ON FUNCTION retrostar.pause(), retrostar.resume() TO role',
@@ -100,7 +108,7 @@ subtest 'privileges' => sub {
 
 	is(join("\n", sort keys %said), join("\n", sort keys %rows), 'each row of the README has a test');
 	$node->safe_psql('postgres', "CREATE ROLE role LOGIN; CREATE ROLE other; CREATE SERVER owned FOREIGN DATA WRAPPER retrostar
-		OPTIONS (url 'http://127.0.0.1:9', model 'm')");
+		OPTIONS (url 'http://127.0.0.1:9', model 'm'); CREATE MATERIALIZED VIEW sky AS SELECT 1 AS id");
 	for my $name (sort keys %rows)
 	{
 		my $row = $rows{$name};

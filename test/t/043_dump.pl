@@ -72,6 +72,20 @@ subtest 'a dump by the owner of the database' => sub {
 		q_old('SELECT retrostar.cache_key($$why$$, $$body 1$$, task => $$support$$)'), 'keys are the same');
 	is(q_new('SELECT * FROM app.ranked ORDER BY id'), $scores, 'the same seeds give the same scores');
 	wait_idle($new, 'shop');
+
+	# Again, and the GPU is left alone
+	$new->safe_psql('postgres', 'CREATE DATABASE again OWNER keeper');
+	$new->safe_psql('again', 'CREATE EXTENSION retrostar; GRANT USAGE ON FOREIGN DATA WRAPPER retrostar TO keeper; GRANT INSERT, UPDATE, DELETE ON retrostar.task TO keeper');
+	$sim->reset_stats;
+	local $ENV{PGOPTIONS} = '-c retrostar.on_miss=skip';
+	($out, $err) = run_command([ 'pg_restore', @keeper, '--exit-on-error', '--no-comments', '-d', $new->connstr('again'), $dump ]);
+	is($err, '', 'pg_restore with on_miss = skip');
+	delete $ENV{PGOPTIONS};
+	is($sim->stats->{chat}, 0, 'asks for nothing');
+	is($new->safe_psql('again', 'SELECT count(*), count(score) FROM app.kept'), '20|0', 'and scores are NULL');
+	$new->safe_psql('again', q(SET ROLE keeper; CALL retrostar.refresh('app.kept')));
+	is($new->safe_psql('again', 'SELECT count(score) FROM app.kept'), 20, 'until a refresh');
+	wait_idle($new, 'again');
 };
 
 subtest 'the settings of a database' => sub {

@@ -76,10 +76,26 @@ like($err, qr/grown: 0$/m, 'a long block needs no more memory than a short one')
 my $groups = $node->safe_psql('postgres', <<'EOS');
 SET enable_hashagg = off;
 SELECT max(used) / 1024 / 1024 < 16, count(best) FROM (
-	SELECT used('retrostar set'), retro_star_rerank_agg('memory', i, 'document ' || i, 1) AS best
+	SELECT used('ExprContext'), retro_star_rerank_agg('memory', i, 'document ' || i, 1) AS best
 	FROM generate_series(1, 6000) i GROUP BY ROLLUP (i / 20)) x
 EOS
-is($groups, 't|302', 'a set that is begun again and again keeps one state');
+is($groups, 't|302', 'a set that goes on while others end keeps one state');
+
+# What takes the place of a table has no rows of its own.
+$node->safe_psql('postgres', q(CREATE DATABASE viewed));
+$node->safe_psql('viewed', q(CREATE EXTENSION retrostar; CREATE SERVER gpu FOREIGN DATA WRAPPER retrostar OPTIONS (url 'http://127.0.0.1:9', model 'm');
+	ALTER EXTENSION retrostar DROP TABLE retrostar.task;
+	ALTER TABLE retrostar.task RENAME TO task_rows; CREATE VIEW retrostar.task AS TABLE retrostar.task_rows));
+is(sqlstate($node, 'viewed', q(SELECT retro_star_prompt('query', 'document', task => 'biology'))), '42809', 'a view instead of the tasks');
+$node->safe_psql('viewed', q(ALTER EXTENSION retrostar DROP TABLE retrostar.score_cache;
+	ALTER TABLE retrostar.score_cache RENAME TO cache_rows; CREATE VIEW retrostar.score_cache AS TABLE retrostar.cache_rows));
+is(sqlstate($node, 'viewed', q(SELECT retro_star_score('query', 'document'))), '42809', 'or of the cache');
+# a table whose index has another name, because the old one still has it
+$node->safe_psql('viewed', q(DROP VIEW retrostar.score_cache; CREATE TABLE retrostar.score_cache (LIKE retrostar.cache_rows INCLUDING ALL);
+	ALTER VIEW retrostar.task RENAME TO task_view; ALTER TABLE retrostar.task_rows RENAME TO task;
+	INSERT INTO retrostar.cache_rows SELECT retrostar.cache_key('query', 'document'), 1, '{1}', 0, 'm', 1, 1, now(), now();
+	INSERT INTO retrostar.score_cache SELECT retrostar.cache_key('query', 'another'), 1, '{2}', 0, 'm', 1, 1, now(), now()));
+is(sqlstate($node, 'viewed', q(SET retrostar.on_miss = skip; SELECT 1 / (retro_star_score('query', 'document') - 2))), '42P01', "nor are another's rows read");
 
 # A server that cannot be read now can be later.
 create_server($node, 'postgres', 'locked', $sim);
