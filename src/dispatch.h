@@ -66,7 +66,7 @@ typedef bool (*RstarAdmit) (Oid serverid, Oid mapping);
 
 /*
  * Takes up to "max" samples from the sessions' queues, one session after
- * another; what the server cannot take stays queued.
+ * another; what the server cannot take stays queued, but for checks.
  */
 extern int	rstar_dispatch_claim(RstarClaim *claims, int max, RstarAdmit admit);
 
@@ -148,7 +148,7 @@ extern void rstar_dispatch_load(RstarLoad *load);
 
 /*
  * Before the worker sleeps: from now on its latch is set for new work.
- * False when some came since the last claim, and it should not sleep.
+ * False when there is some that this turn has not seen, and it should not sleep.
  */
 extern bool rstar_dispatch_sleep(void);
 

@@ -139,7 +139,10 @@ rstar_worker_main(Datum arg)
 		if (idle_since > 0)
 			due = Min(due, idle_since + rstar_worker_idle_timeout * INT64CONST(1000));
 		sleep_until(due, now);
+		/* What is logged there looks for interrupts, and a cancel would raise an error */
+		HOLD_INTERRUPTS();
 		rstar_http_poll(rstar_send_done);
+		RESUME_INTERRUPTS();
 	}
 }
 
