@@ -18,6 +18,7 @@
 #include "postgres.h"
 
 #include "portability/instr_time.h"
+#include "utils/inval.h"
 
 #include "abort.h"
 #include "counters.h"
@@ -51,6 +52,10 @@ static int	max_exchanges = 0;
 static int64 next_wake = PG_INT64_MAX;
 static int64 usual_elapsed = 0; /* of answers, us; a moving mean */
 
+/* A server that is not loaded, and its samples that were admitted, of one claim */
+static Oid	unknown = InvalidOid;
+static int	unknown_admitted = 0;
+
 static void turn_target(RstarTarget *target, int64 now);
 static void reload(RstarTarget *target);
 static void renumber(RstarTarget *target, const int *map);
@@ -59,7 +64,8 @@ static void fail_without_config(RstarSample *sample);
 static void fail_delayed(RstarTarget *target, RstarStatus status, const char *detail);
 static void claims_sent(RstarTarget *target, int64 now);
 static bool send_sample(RstarSample *sample, int64 now);
-static bool start(RstarSample *sample, int endpoint);
+static void not_started(RstarSample *sample);
+static bool start(RstarSample *sample, RstarChannel *channel, int endpoint);
 static void send_check(RstarSample *sample);
 static void sample_done(RstarSample *sample, const RstarHttpReply *reply);
 static bool shorten(RstarSample *sample, const RstarReply *parsed);
@@ -140,6 +146,8 @@ turn_target(RstarTarget *target, int64 now)
 		target->nready = 0;
 		while (!dlist_is_empty(&target->delayed))
 			fail_without_config(dlist_head_element(RstarSample, link, &target->delayed));
+		if (target->dropped && dlist_is_empty(&target->flying))
+			rstar_target_forget(target);
 		return;
 	}
 	wake = rstar_probe_turn(target, now);
@@ -236,8 +244,6 @@ fail_without_config(RstarSample *sample)
 bool
 rstar_send_admit(Oid serverid, Oid mapping)
 {
-	static Oid	unknown = InvalidOid;
-	static int	unknown_admitted = 0;
 	RstarTarget *target = rstar_target_find(serverid);
 
 	if (target == NULL)
@@ -270,6 +276,13 @@ rstar_send_claims(const RstarClaim *claims, int n, int64 now)
 			target = rstar_target_load(claims[i].serverid, map, &changed);
 		else if (target->retry_at > 0 && now >= target->retry_at)
 			reload(target);
+		else if (claims[i].fingerprint != target->fingerprint)
+		{
+			/* The session may know what this turn has not heard of yet */
+			AcceptInvalidationMessages();
+			if (target->version != rstar_server_version())
+				reload(target);
+		}
 		sample = rstar_sample_new(&claims[i], target);
 		if (target->config == NULL)
 			fail_without_config(sample);
@@ -283,6 +296,7 @@ rstar_send_claims(const RstarClaim *claims, int n, int64 now)
 		}
 	}
 	rstar_target_each(claims_sent, now);
+	unknown = InvalidOid;
 }
 
 /* What was admitted is counted by route.c now, or delayed */
@@ -297,8 +311,10 @@ static bool
 send_sample(RstarSample *sample, int64 now)
 {
 	RstarTarget *target = sample->target;
+	RstarChannel *channel;
 	int64		wake = PG_INT64_MAX;
 	int			endpoint;
+	bool		started;
 
 	/* Its answer would be stored under the key of another model */
 	if (sample->claim.fingerprint != target->fingerprint)
@@ -312,28 +328,8 @@ send_sample(RstarSample *sample, int64 now)
 		target->wake = Min(target->wake, wake);
 		return false;
 	}
-	if (start(sample, endpoint))
-	{
-		rstar_route_sent(target->route, &sample->attempt, endpoint, now);
-		sample->stats = target->stats[endpoint];
-		rstar_counters_sent(sample->stats, sample->attempts++ > 0);
-		rstar_dispatch_sent(sample->claim.request, target->names[endpoint]);
-	}
-	return true;
-}
-
-static bool
-start(RstarSample *sample, int endpoint)
-{
-	RstarTarget *target = sample->target;
-	const RstarUrl *url = &target->config->urls[endpoint];
-	RstarChannel *channel = rstar_target_channel(target, sample->claim.mapping);
-	RstarHttpRequest request;
-	RstarTransfer *transfer;
-	char		request_id[RSTAR_SAMPLE_ID_LEN];
-	char		end[RSTAR_SAMPLE_END_LEN];
-
-	if (channel->headers == NULL)
+	channel = rstar_target_channel(target, sample->claim.mapping);
+	if (channel->headers == NULL && !channel->no_memory)
 	{
 		char		error[RSTAR_DETAIL_LEN];
 
@@ -342,8 +338,54 @@ start(RstarSample *sample, int endpoint)
 		/* The next one tries again: the file with the key may be there then */
 		rstar_target_forget_channel(target, sample->claim.mapping);
 		failed(sample, RSTAR_STATUS_SETUP, 0, error);
-		return false;
+		return true;
 	}
+	started = channel->headers != NULL && start(sample, channel, endpoint);
+	rstar_route_sent(target->route, &sample->attempt, endpoint, now);
+	sample->stats = target->stats[endpoint];
+	rstar_counters_sent(sample->stats, sample->attempts++ > 0);
+	rstar_dispatch_sent(sample->claim.request, target->names[endpoint]);
+	if (!started)
+	{
+		if (channel->headers == NULL)
+			rstar_target_forget_channel(target, sample->claim.mapping);
+		rstar_target_leave_channel(channel);
+		not_started(sample);
+	}
+	return started;
+}
+
+/*
+ * Without memory it is over at once, as if the endpoint had pushed it back:
+ * the sample is sent again later, and meanwhile fewer are.
+ */
+static void
+not_started(RstarSample *sample)
+{
+	RstarTarget *target = sample->target;
+	RstarHttpReply reply = {.result = RSTAR_HTTP_NO_MEMORY,.error = "out of memory"};
+	RstarReply	parsed;
+	RstarJudgement verdict;
+	RstarAttemptEnd end;
+
+	rstar_outcome_judge(&reply, false, &parsed, &verdict);
+	rstar_outcome_attempt(&verdict, &parsed, 0, &end);
+	(void) finished(sample, &verdict.outcome, &end);
+	strlcpy(target->last_error, verdict.detail, sizeof(target->last_error));
+	target->wake = Min(target->wake, sample->attempt.not_before);
+}
+
+/* False: out of memory, and the sample remains as it was */
+static bool
+start(RstarSample *sample, RstarChannel *channel, int endpoint)
+{
+	RstarTarget *target = sample->target;
+	const RstarUrl *url = &target->config->urls[endpoint];
+	RstarHttpRequest request;
+	RstarTransfer *transfer;
+	char		request_id[RSTAR_SAMPLE_ID_LEN];
+	char		end[RSTAR_SAMPLE_END_LEN];
+
 	rstar_sample_number(sample);
 	rstar_sample_id(sample, request_id);
 	/* another sample of the pair may have found out that it is too long */
@@ -362,11 +404,7 @@ start(RstarSample *sample, int endpoint)
 	rstar_sample_body(sample, &request, end);
 	transfer = rstar_http_start(&request);
 	if (transfer == NULL)
-	{
-		rstar_target_leave_channel(channel);
-		failed(sample, RSTAR_STATUS_SETUP, 0, "out of memory");
 		return false;
-	}
 	rstar_sample_fly(sample, transfer, channel, request.body_len + request.body_end_len);
 	return true;
 }
