@@ -33,7 +33,7 @@
 /* Of a server that was not loaded yet, so many samples are claimed at first */
 #define FIRST_CLAIMS 16
 
-/* Copies of request bodies that are in flight, all together */
+/* Copies of request bodies that are in flight, all together but for the last one */
 #define MAX_BODY_BYTES (256 * 1024 * 1024)
 
 /*
@@ -322,7 +322,14 @@ send_sample(RstarSample *sample, int64 now)
 		failed(sample, RSTAR_STATUS_SERVER_ALTERED, 0, NULL);
 		return true;
 	}
-	endpoint = rstar_route_choose(target->route, &sample->attempt, now, &wake);
+	if (rstar_sample_bytes() > MAX_BODY_BYTES)
+	{
+		/* Those of another server may be the ones that land */
+		endpoint = -1;
+		wake = now + SILENCE_CHECK;
+	}
+	else
+		endpoint = rstar_route_choose(target->route, &sample->attempt, now, &wake);
 	if (endpoint < 0)
 	{
 		target->wake = Min(target->wake, wake);
@@ -363,15 +370,11 @@ static void
 not_started(RstarSample *sample)
 {
 	RstarTarget *target = sample->target;
-	RstarHttpReply reply = {.result = RSTAR_HTTP_NO_MEMORY,.error = "out of memory"};
-	RstarReply	parsed;
-	RstarJudgement verdict;
-	RstarAttemptEnd end;
+	RstarOutcome outcome = {.kind = RSTAR_OUTCOME_STATUS,.status = 503,.retry_after = -1};
+	RstarAttemptEnd end = {.ending = RSTAR_ENDING_NOT_SENT,.status = RSTAR_STATUS_SETUP,.detail = "out of memory"};
 
-	rstar_outcome_judge(&reply, false, &parsed, &verdict);
-	rstar_outcome_attempt(&verdict, &parsed, 0, &end);
-	(void) finished(sample, &verdict.outcome, &end);
-	strlcpy(target->last_error, verdict.detail, sizeof(target->last_error));
+	(void) finished(sample, &outcome, &end);
+	strlcpy(target->last_error, end.detail, sizeof(target->last_error));
 	target->wake = Min(target->wake, sample->attempt.not_before);
 }
 
@@ -453,7 +456,6 @@ rstar_send_cancel(int slot)
 
 	while ((sample = rstar_sample_of(slot)) != NULL)
 	{
-
 		if (sample->transfer != NULL)
 		{
 			RstarOutcome outcome = {.kind = RSTAR_OUTCOME_CANCELLED,.retry_after = -1};

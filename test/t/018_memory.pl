@@ -1,4 +1,5 @@
-# curl runs out of memory: a pair waits for better times, and does not fail.
+# How much memory the worker takes, and what it does when curl has none: a pair
+# waits for better times, and does not fail.
 #
 # A library in front of libcurl says so: a worker's first exchanges cannot be
 # begun, and those that do not get a connection end for want of memory.
@@ -86,6 +87,24 @@ create_server($node, 'postgres', 'third', $gone, unavailable_timeout => '100ms')
 my ($ret, $out, $err) = $node->psql('postgres', q(SELECT retro_star_score('q', 'never', server => 'third')),
 	extra_params => [ '-v', 'VERBOSITY=verbose' ]);
 like($err, qr/ERROR:  08006: could not reach server "third"/, 'unavailable_timeout ends it');
+
+# Each exchange has a copy of its request's body.  They take so much memory, and
+# one more, whatever the number of samples.
+subtest 'large bodies' => sub {
+	my $large = start_simulator('--fixed', '50', '--delay-ms', '1');
+
+	create_server($node, 'postgres', 'large', $large, max_in_flight => 64);
+	# a server that is not known yet has fewer at first
+	is($node->safe_psql('postgres', q(SELECT retro_star_score('large', 'first', server => 'large'))), 50, 'a score');
+	$large->control({ hold => JSON::PP::true });
+	my $session = ask_background($node, 'postgres',
+		q(SELECT retro_star_score('large', repeat('0123456789abcdef', 500000), server => 'large', samples => 64)));
+	$large->wait_for('running', 34);
+	$large->control({ hold => JSON::PP::false });
+	is(finish_background($session), 50, 'scored');
+	is($large->stats->{chat}, 65, 'all samples');
+	cmp_ok($large->stats->{peak_running}, '<', 40, 'about 256 MB at once');
+};
 
 wait_idle($node);
 done_testing();
