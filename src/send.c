@@ -58,7 +58,6 @@ static int	unknown_admitted = 0;
 
 static void turn_target(RstarTarget *target, int64 now);
 static void reload(RstarTarget *target);
-static void renumber(RstarTarget *target, const int *map);
 static void send_delayed(RstarTarget *target, int64 now);
 static void fail_without_config(RstarSample *sample);
 static void fail_delayed(RstarTarget *target, RstarStatus status, const char *detail);
@@ -173,31 +172,8 @@ reload(RstarTarget *target)
 
 	(void) rstar_target_load(target->serverid, map, &changed);
 	if (changed)
-		renumber(target, map);
+		rstar_sample_renumber(target, map);
 	target->wake = 0;
-}
-
-/* Endpoints of the altered server have new numbers */
-static void
-renumber(RstarTarget *target, const int *map)
-{
-	dlist_head *lists[] = {&target->delayed, &target->flying};
-
-	for (int i = 0; i < (int) lengthof(lists); i++)
-	{
-		dlist_iter	iter;
-
-		dlist_foreach(iter, lists[i])
-		{
-			RstarAttempt *attempt = &dlist_container(RstarSample, link, iter.cur)->attempt;
-
-			if (attempt->endpoint >= 0)
-				attempt->endpoint = map[attempt->endpoint];
-			if (attempt->last_endpoint >= 0)
-				attempt->last_endpoint = map[attempt->last_endpoint];
-			attempt->tried = 0;
-		}
-	}
 }
 
 /* Oldest first; ends when the endpoints can take no more */
@@ -261,11 +237,12 @@ rstar_send_admit(Oid serverid, Oid mapping)
 	return true;
 }
 
-void
+bool
 rstar_send_claims(const RstarClaim *claims, int n, int64 now)
 {
 	int			map[RSTAR_SERVER_MAX_URLS];
 	bool		changed;
+	int			before = rstar_sample_count();
 
 	for (int i = 0; i < n; i++)
 	{
@@ -297,6 +274,7 @@ rstar_send_claims(const RstarClaim *claims, int n, int64 now)
 	}
 	rstar_target_each(claims_sent, now);
 	unknown = InvalidOid;
+	return rstar_sample_count() - before < n;
 }
 
 /* What was admitted is counted by route.c now, or delayed */
@@ -304,6 +282,8 @@ static void
 claims_sent(RstarTarget *target, int64 now)
 {
 	target->admitted = 0;
+	if (target->ndelayed > 0)
+		next_wake = Min(next_wake, Min(target->wake, now + SILENCE_CHECK));
 }
 
 /* False: it stays delayed.  The sample may have failed, and be gone, if true. */
