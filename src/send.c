@@ -18,7 +18,6 @@
 #include "postgres.h"
 
 #include "portability/instr_time.h"
-#include "utils/inval.h"
 
 #include "abort.h"
 #include "counters.h"
@@ -251,14 +250,11 @@ rstar_send_claims(const RstarClaim *claims, int n, int64 now)
 
 		if (target == NULL)
 			target = rstar_target_load(claims[i].serverid, map, &changed);
-		else if (target->retry_at > 0 && now >= target->retry_at)
-			reload(target);
-		else if (claims[i].fingerprint != target->fingerprint)
+		else if (target->version != rstar_server_version() ||
+				 (target->retry_at > 0 && now >= target->retry_at))
 		{
-			/* The session may know what this turn has not heard of yet */
-			AcceptInvalidationMessages();
-			if (target->version != rstar_server_version())
-				reload(target);
+			reload(target);
+			next_wake = now;	/* for those that are delayed */
 		}
 		sample = rstar_sample_new(&claims[i], target);
 		if (target->config == NULL)
