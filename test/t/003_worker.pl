@@ -495,18 +495,6 @@ subtest 'altered in the middle of a turn' => sub {
 	$node->safe_psql('postgres', 'DROP SERVER first; DROP SERVER last');
 };
 
-# What cannot be sent fails at once, and leaves room for the next: nothing else
-# happens that would remind the worker of those.
-subtest 'many pairs that fail at once' => sub {
-	create_server($node, 'postgres', 'keyless', $sim);
-	$node->safe_psql('postgres', q(CREATE USER MAPPING FOR PUBLIC SERVER keyless OPTIONS (api_key_file '/nonexistent/key')));
-	my ($ret, $out, $err) = $node->psql('postgres', q(SET statement_timeout = '60s'; SET retrostar.on_error = 'null';
-		SELECT count(retro_star_score('keyless', i::text, server => 'keyless')) FROM generate_series(1, 200) i));
-	is($out, '0', 'no scores');
-	like($err, qr/WARNING: .*200 pairs could not be scored/, 'of all');
-	$node->safe_psql('postgres', 'DROP SERVER keyless CASCADE');
-};
-
 # Of servers that were dropped the worker keeps nothing.
 subtest 'dropped servers' => sub {
 	my $pid;
