@@ -85,7 +85,8 @@ claim_one(RstarOwner *owner, RstarClaim *claim, RstarAdmit admit)
 		if (dlist_is_empty(&owner->lanes[lane]))
 			continue;
 		request = dlist_head_element(RstarRequest, queue, &owner->lanes[lane]);
-		if (!admit(request->serverid, request->mapping))
+		/* An endpoint is checked whatever its state: that is what is asked */
+		if (request->kind == RSTAR_KIND_SCORE && !admit(request->serverid, request->mapping))
 			continue;
 		owner->next_lane = (lane + 1) % RSTAR_LANES;
 		fill_claim(request, claim);

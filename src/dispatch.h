@@ -66,7 +66,7 @@ typedef bool (*RstarAdmit) (Oid serverid, Oid mapping);
 
 /*
  * Takes up to "max" samples from the sessions' queues, one session after
- * another; what the server cannot take stays queued.
+ * another; what the server cannot take stays queued, but for checks.
  */
 extern int	rstar_dispatch_claim(RstarClaim *claims, int max, RstarAdmit admit);
 

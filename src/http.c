@@ -42,7 +42,10 @@
 #include "http_socket.h"
 #include "http_transfer.h"
 
-/* Descriptors for the rest of the process: relations, logs, epoll, resolver */
+/*
+ * Descriptors for the rest of the process, besides max_files_per_process for
+ * relations: logs, epoll, resolver
+ */
 #define SPARE_DESCRIPTORS 128
 #define MAX_TRANSFERS 8192
 
@@ -90,6 +93,7 @@ int
 rstar_http_init(int *max)
 {
 	struct rlimit limit;
+	int64		spare = (int64) SPARE_DESCRIPTORS + max_files_per_process;
 	int			epoll_fd;
 
 	sigfillset(&all_signals);
@@ -118,8 +122,8 @@ rstar_http_init(int *max)
 			if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
 				limit.rlim_cur = soft;
 		}
-		if (limit.rlim_cur < MAX_TRANSFERS + SPARE_DESCRIPTORS)
-			*max = Max((int) limit.rlim_cur - SPARE_DESCRIPTORS - max_files_per_process, 16);
+		if (limit.rlim_cur < (rlim_t) MAX_TRANSFERS + spare)
+			*max = limit.rlim_cur > (rlim_t) spare + 16 ? (int) (limit.rlim_cur - spare) : 16;
 	}
 	return epoll_fd;
 }

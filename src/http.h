@@ -48,7 +48,8 @@ typedef enum RstarHttpResult
 	RSTAR_HTTP_TIMEOUT,
 	RSTAR_HTTP_TOO_LARGE,		/* reply over the cap */
 	RSTAR_HTTP_NO_SOCKET,		/* this process or machine has none left */
-	RSTAR_HTTP_SETUP			/* CA file, memory: no use in trying again */
+	RSTAR_HTTP_NO_MEMORY,		/* the same */
+	RSTAR_HTTP_SETUP			/* CA file: no use in trying again */
 } RstarHttpResult;
 
 /* Valid during the callback only */

@@ -349,7 +349,7 @@ classify(const RstarTransfer *transfer, CURLcode code, int status)
 	if (transfer->too_large)
 		return RSTAR_HTTP_TOO_LARGE;
 	if (transfer->no_memory)
-		return RSTAR_HTTP_SETUP;
+		return RSTAR_HTTP_NO_MEMORY;
 	if (transfer->socket_errno != 0)
 		return RSTAR_HTTP_NO_SOCKET;
 	curl_easy_getinfo(transfer->easy, CURLINFO_PRETRANSFER_TIME_T, &sent_after);
@@ -361,6 +361,7 @@ classify(const RstarTransfer *transfer, CURLcode code, int status)
 			/* Only what was sent can have been too slow to answer */
 			return sent_after > 0 ? RSTAR_HTTP_TIMEOUT : RSTAR_HTTP_TRANSPORT;
 		case CURLE_OUT_OF_MEMORY:	/* also says: its header is too large */
+			return sent_after > 0 ? RSTAR_HTTP_TRANSPORT : RSTAR_HTTP_NO_MEMORY;
 		case CURLE_UNSUPPORTED_PROTOCOL:	/* also says: that is not HTTP */
 			return sent_after > 0 ? RSTAR_HTTP_TRANSPORT : RSTAR_HTTP_SETUP;
 		case CURLE_PEER_FAILED_VERIFICATION:

@@ -21,7 +21,7 @@
 
 static void judge_status(const RstarHttpReply *reply, const RstarReply *parsed,
 						 RstarJudgement *verdict);
-static RstarEnding ending(const RstarOutcome *outcome);
+static RstarEnding ending(const RstarJudgement *verdict);
 
 void
 rstar_outcome_judge(const RstarHttpReply *reply, bool want_text, RstarReply *parsed,
@@ -51,6 +51,12 @@ rstar_outcome_judge(const RstarHttpReply *reply, bool want_text, RstarReply *par
 			verdict->outcome.kind = RSTAR_OUTCOME_STATUS;
 			verdict->outcome.status = 503;
 			verdict->status = RSTAR_STATUS_UNREACHABLE;
+			return;
+		case RSTAR_HTTP_NO_MEMORY:
+			/* The same */
+			verdict->outcome.kind = RSTAR_OUTCOME_STATUS;
+			verdict->outcome.status = 503;
+			verdict->status = RSTAR_STATUS_SETUP;
 			return;
 		case RSTAR_HTTP_SETUP:
 			/* Our own fault: it says nothing of the endpoint, and fails */
@@ -88,7 +94,7 @@ rstar_outcome_attempt(const RstarJudgement *verdict, const RstarReply *parsed,
 					  int64 elapsed_us, RstarAttemptEnd *end)
 {
 	memset(end, 0, sizeof(RstarAttemptEnd));
-	end->ending = ending(&verdict->outcome);
+	end->ending = ending(verdict);
 	end->unscored = parsed->status != RSTAR_REPLY_SCORE;
 	end->prompt_tokens = parsed->prompt_tokens;
 	end->completion_tokens = parsed->completion_tokens;
@@ -99,8 +105,12 @@ rstar_outcome_attempt(const RstarJudgement *verdict, const RstarReply *parsed,
 }
 
 static RstarEnding
-ending(const RstarOutcome *outcome)
+ending(const RstarJudgement *verdict)
 {
+	const RstarOutcome *outcome = &verdict->outcome;
+
+	if (verdict->status == RSTAR_STATUS_SETUP)
+		return RSTAR_ENDING_NOT_SENT;
 	switch (outcome->kind)
 	{
 		case RSTAR_OUTCOME_ANSWER:
@@ -111,7 +121,6 @@ ending(const RstarOutcome *outcome)
 		case RSTAR_OUTCOME_TIMEOUT:
 			return RSTAR_ENDING_TIMED_OUT;
 		case RSTAR_OUTCOME_CANCELLED:
-			return RSTAR_ENDING_NOT_SENT;	/* RSTAR_HTTP_SETUP */
 		case RSTAR_OUTCOME_BAD_REPLY:
 			break;
 		case RSTAR_OUTCOME_STATUS:

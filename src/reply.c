@@ -59,7 +59,6 @@ typedef struct Choice
 	RstarText	finish_reason;
 } Choice;
 
-static json_object *parse_json(const char *body, size_t len);
 static bool tree_fits(const char *body, size_t len);
 static json_object *parse_event(const char *body, size_t len);
 static bool has_error(json_object *root);
@@ -89,7 +88,7 @@ rstar_reply_parse(RstarReply *reply, int http_status,
 	if (http_status == 200 && read_usual(reply, body, len, want_text))
 		return;
 
-	root = parse_json(body, len);
+	root = rstar_reply_json(body, len);
 	if (http_status == 200 && root == NULL)
 		root = parse_event(body, len);
 
@@ -130,8 +129,8 @@ rstar_reply_score(const char *text, size_t len)
  * 0.18 began with numbers out of range, control characters in a text, and by
  * accident all bytes outside ASCII (its issue 892).
  */
-static json_object *
-parse_json(const char *body, size_t len)
+json_object *
+rstar_reply_json(const char *body, size_t len)
 {
 	struct json_tokener *tokener;
 	json_object *root;
@@ -196,7 +195,7 @@ parse_event(const char *body, size_t len)
 	body += 5;
 	len -= 5;
 	end = memchr(body, '\n', len);
-	return parse_json(body, end != NULL ? (size_t) (end - body) : len);
+	return rstar_reply_json(body, end != NULL ? (size_t) (end - body) : len);
 }
 
 /* Whether the body of a 200 is an error object after all */

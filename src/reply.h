@@ -78,6 +78,13 @@ extern int	rstar_reply_score(const char *text, size_t len);
 extern void rstar_reply_free(RstarReply *reply);
 
 /*
+ * For reply_models.c: the body as JSON, which json_object_put() frees, or NULL
+ * when it is not that, its tree would be too big, or memory is short.
+ */
+struct json_object;
+extern struct json_object *rstar_reply_json(const char *body, size_t len);
+
+/*
  * Reads the reply to GET /v1/models: is this model among those it names?
  * Writes a line for a person that lists them.
  */

@@ -84,7 +84,11 @@ rstar_shmem_enqueue(RstarRequest *request, RstarOwner *owner)
 		db->nactive++;
 	}
 	Assert(owner->db == db);
-	dlist_push_tail(&owner->lanes[request->serverid % RSTAR_LANES], &request->queue);
+	/* A check is not held up by samples that its endpoint cannot take now */
+	if (request->kind == RSTAR_KIND_CHECK)
+		dlist_push_head(&owner->lanes[request->serverid % RSTAR_LANES], &request->queue);
+	else
+		dlist_push_tail(&owner->lanes[request->serverid % RSTAR_LANES], &request->queue);
 	request->owner = owner;
 	request->queued = true;
 	owner->nqueued++;

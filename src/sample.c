@@ -95,6 +95,28 @@ rstar_sample_land(RstarSample *sample)
 	sample->body_bytes = 0;
 }
 
+void
+rstar_sample_renumber(RstarTarget *target, const int *map)
+{
+	dlist_head *lists[] = {&target->delayed, &target->flying};
+
+	for (int i = 0; i < (int) lengthof(lists); i++)
+	{
+		dlist_iter	iter;
+
+		dlist_foreach(iter, lists[i])
+		{
+			RstarAttempt *attempt = &dlist_container(RstarSample, link, iter.cur)->attempt;
+
+			if (attempt->endpoint >= 0)
+				attempt->endpoint = map[attempt->endpoint];
+			if (attempt->last_endpoint >= 0)
+				attempt->last_endpoint = map[attempt->last_endpoint];
+			attempt->tried = 0;
+		}
+	}
+}
+
 RstarSample *
 rstar_sample_of(int slot)
 {

@@ -63,6 +63,9 @@ extern void rstar_sample_fly(RstarSample *sample, RstarTransfer *transfer,
 /* The transfer is over: back among the delayed, from where it goes on */
 extern void rstar_sample_land(RstarSample *sample);
 
+/* Endpoints of the altered server have new numbers */
+extern void rstar_sample_renumber(RstarTarget *target, const int *map);
+
 /* Any of the samples of a request, or NULL */
 extern RstarSample *rstar_sample_of(int slot);
 

@@ -33,7 +33,7 @@
 /* Of a server that was not loaded yet, so many samples are claimed at first */
 #define FIRST_CLAIMS 16
 
-/* Copies of request bodies that are in flight, all together */
+/* Copies of request bodies that are in flight, all together but for the last one */
 #define MAX_BODY_BYTES (256 * 1024 * 1024)
 
 /*
@@ -52,15 +52,19 @@ static int	max_exchanges = 0;
 static int64 next_wake = PG_INT64_MAX;
 static int64 usual_elapsed = 0; /* of answers, us; a moving mean */
 
+/* A server that is not loaded, and its samples that were admitted, of one claim */
+static Oid	unknown = InvalidOid;
+static int	unknown_admitted = 0;
+
 static void turn_target(RstarTarget *target, int64 now);
 static void reload(RstarTarget *target);
-static void renumber(RstarTarget *target, const int *map);
 static void send_delayed(RstarTarget *target, int64 now);
 static void fail_without_config(RstarSample *sample);
 static void fail_delayed(RstarTarget *target, RstarStatus status, const char *detail);
 static void claims_sent(RstarTarget *target, int64 now);
 static bool send_sample(RstarSample *sample, int64 now);
-static bool start(RstarSample *sample, int endpoint);
+static void not_started(RstarSample *sample);
+static bool start(RstarSample *sample, RstarChannel *channel, int endpoint);
 static void send_check(RstarSample *sample);
 static void sample_done(RstarSample *sample, const RstarHttpReply *reply);
 static bool shorten(RstarSample *sample, const RstarReply *parsed);
@@ -141,6 +145,8 @@ turn_target(RstarTarget *target, int64 now)
 		target->nready = 0;
 		while (!dlist_is_empty(&target->delayed))
 			fail_without_config(dlist_head_element(RstarSample, link, &target->delayed));
+		if (target->dropped && dlist_is_empty(&target->flying))
+			rstar_target_forget(target);
 		return;
 	}
 	wake = rstar_probe_turn(target, now);
@@ -166,31 +172,8 @@ reload(RstarTarget *target)
 
 	(void) rstar_target_load(target->serverid, map, &changed);
 	if (changed)
-		renumber(target, map);
+		rstar_sample_renumber(target, map);
 	target->wake = 0;
-}
-
-/* Endpoints of the altered server have new numbers */
-static void
-renumber(RstarTarget *target, const int *map)
-{
-	dlist_head *lists[] = {&target->delayed, &target->flying};
-
-	for (int i = 0; i < (int) lengthof(lists); i++)
-	{
-		dlist_iter	iter;
-
-		dlist_foreach(iter, lists[i])
-		{
-			RstarAttempt *attempt = &dlist_container(RstarSample, link, iter.cur)->attempt;
-
-			if (attempt->endpoint >= 0)
-				attempt->endpoint = map[attempt->endpoint];
-			if (attempt->last_endpoint >= 0)
-				attempt->last_endpoint = map[attempt->last_endpoint];
-			attempt->tried = 0;
-		}
-	}
 }
 
 /* Oldest first; ends when the endpoints can take no more */
@@ -237,8 +220,6 @@ fail_without_config(RstarSample *sample)
 bool
 rstar_send_admit(Oid serverid, Oid mapping)
 {
-	static Oid	unknown = InvalidOid;
-	static int	unknown_admitted = 0;
 	RstarTarget *target = rstar_target_find(serverid);
 
 	if (target == NULL)
@@ -256,11 +237,12 @@ rstar_send_admit(Oid serverid, Oid mapping)
 	return true;
 }
 
-void
+bool
 rstar_send_claims(const RstarClaim *claims, int n, int64 now)
 {
 	int			map[RSTAR_SERVER_MAX_URLS];
 	bool		changed;
+	int			before = rstar_sample_count();
 
 	/* Who asks may know a server that was altered since this turn began */
 	AcceptInvalidationMessages();
@@ -269,10 +251,14 @@ rstar_send_claims(const RstarClaim *claims, int n, int64 now)
 		RstarTarget *target = rstar_target_find(claims[i].serverid);
 		RstarSample *sample;
 
+		if (target != NULL && target->version != rstar_server_version())
+		{
+			turn_target(target, now);
+			/* it may be forgotten now */
+			target = rstar_target_find(claims[i].serverid);
+		}
 		if (target == NULL)
 			target = rstar_target_load(claims[i].serverid, map, &changed);
-		else if (target->version != rstar_server_version())
-			turn_target(target, now);
 		else if (target->retry_at > 0 && now >= target->retry_at)
 			reload(target);
 		sample = rstar_sample_new(&claims[i], target);
@@ -288,6 +274,8 @@ rstar_send_claims(const RstarClaim *claims, int n, int64 now)
 		}
 	}
 	rstar_target_each(claims_sent, now);
+	unknown = InvalidOid;
+	return rstar_sample_count() - before < n;
 }
 
 /* What was admitted is counted by route.c now, or delayed */
@@ -295,6 +283,8 @@ static void
 claims_sent(RstarTarget *target, int64 now)
 {
 	target->admitted = 0;
+	if (target->ndelayed > 0)
+		next_wake = Min(next_wake, Min(target->wake, now + SILENCE_CHECK));
 }
 
 /* False: it stays delayed.  The sample may have failed, and be gone, if true. */
@@ -302,8 +292,10 @@ static bool
 send_sample(RstarSample *sample, int64 now)
 {
 	RstarTarget *target = sample->target;
+	RstarChannel *channel;
 	int64		wake = PG_INT64_MAX;
 	int			endpoint;
+	bool		started;
 
 	/* Its answer would be stored under the key of another model */
 	if (sample->claim.fingerprint != target->fingerprint)
@@ -311,34 +303,21 @@ send_sample(RstarSample *sample, int64 now)
 		failed(sample, RSTAR_STATUS_SERVER_ALTERED, 0, NULL);
 		return true;
 	}
-	endpoint = rstar_route_choose(target->route, &sample->attempt, now, &wake);
+	if (rstar_sample_bytes() > MAX_BODY_BYTES)
+	{
+		/* Those of another server may be the ones that land */
+		endpoint = -1;
+		wake = now + SILENCE_CHECK;
+	}
+	else
+		endpoint = rstar_route_choose(target->route, &sample->attempt, now, &wake);
 	if (endpoint < 0)
 	{
 		target->wake = Min(target->wake, wake);
 		return false;
 	}
-	if (start(sample, endpoint))
-	{
-		rstar_route_sent(target->route, &sample->attempt, endpoint, now);
-		sample->stats = target->stats[endpoint];
-		rstar_counters_sent(sample->stats, sample->attempts++ > 0);
-		rstar_dispatch_sent(sample->claim.request, target->names[endpoint]);
-	}
-	return true;
-}
-
-static bool
-start(RstarSample *sample, int endpoint)
-{
-	RstarTarget *target = sample->target;
-	const RstarUrl *url = &target->config->urls[endpoint];
-	RstarChannel *channel = rstar_target_channel(target, sample->claim.mapping);
-	RstarHttpRequest request;
-	RstarTransfer *transfer;
-	char		request_id[RSTAR_SAMPLE_ID_LEN];
-	char		end[RSTAR_SAMPLE_END_LEN];
-
-	if (channel->headers == NULL)
+	channel = rstar_target_channel(target, sample->claim.mapping);
+	if (channel->headers == NULL && !channel->no_memory)
 	{
 		char		error[RSTAR_DETAIL_LEN];
 
@@ -347,8 +326,50 @@ start(RstarSample *sample, int endpoint)
 		/* The next one tries again: the file with the key may be there then */
 		rstar_target_forget_channel(target, sample->claim.mapping);
 		failed(sample, RSTAR_STATUS_SETUP, 0, error);
-		return false;
+		return true;
 	}
+	started = channel->headers != NULL && start(sample, channel, endpoint);
+	rstar_route_sent(target->route, &sample->attempt, endpoint, now);
+	sample->stats = target->stats[endpoint];
+	rstar_counters_sent(sample->stats, sample->attempts++ > 0);
+	rstar_dispatch_sent(sample->claim.request, target->names[endpoint]);
+	if (!started)
+	{
+		if (channel->headers == NULL)
+			rstar_target_forget_channel(target, sample->claim.mapping);
+		rstar_target_leave_channel(channel);
+		not_started(sample);
+	}
+	return started;
+}
+
+/*
+ * Without memory it is over at once, as if the endpoint had pushed it back:
+ * the sample is sent again later, and meanwhile fewer are.
+ */
+static void
+not_started(RstarSample *sample)
+{
+	RstarTarget *target = sample->target;
+	RstarOutcome outcome = {.kind = RSTAR_OUTCOME_STATUS,.status = 503,.retry_after = -1};
+	RstarAttemptEnd end = {.ending = RSTAR_ENDING_NOT_SENT,.status = RSTAR_STATUS_SETUP,.detail = "out of memory"};
+
+	(void) finished(sample, &outcome, &end);
+	strlcpy(target->last_error, end.detail, sizeof(target->last_error));
+	target->wake = Min(target->wake, sample->attempt.not_before);
+}
+
+/* False: out of memory, and the sample remains as it was */
+static bool
+start(RstarSample *sample, RstarChannel *channel, int endpoint)
+{
+	RstarTarget *target = sample->target;
+	const RstarUrl *url = &target->config->urls[endpoint];
+	RstarHttpRequest request;
+	RstarTransfer *transfer;
+	char		request_id[RSTAR_SAMPLE_ID_LEN];
+	char		end[RSTAR_SAMPLE_END_LEN];
+
 	rstar_sample_number(sample);
 	rstar_sample_id(sample, request_id);
 	/* another sample of the pair may have found out that it is too long */
@@ -367,11 +388,7 @@ start(RstarSample *sample, int endpoint)
 	rstar_sample_body(sample, &request, end);
 	transfer = rstar_http_start(&request);
 	if (transfer == NULL)
-	{
-		rstar_target_leave_channel(channel);
-		failed(sample, RSTAR_STATUS_SETUP, 0, "out of memory");
 		return false;
-	}
 	rstar_sample_fly(sample, transfer, channel, request.body_len + request.body_end_len);
 	return true;
 }
@@ -420,7 +437,6 @@ rstar_send_cancel(int slot)
 
 	while ((sample = rstar_sample_of(slot)) != NULL)
 	{
-
 		if (sample->transfer != NULL)
 		{
 			RstarOutcome outcome = {.kind = RSTAR_OUTCOME_CANCELLED,.retry_after = -1};

@@ -33,7 +33,8 @@ extern int	rstar_send_room(void);
 /* For rstar_dispatch_claim() */
 extern bool rstar_send_admit(Oid serverid, Oid mapping);
 
-extern void rstar_send_claims(const RstarClaim *claims, int n, int64 now);
+/* True: some failed at once, so that there may be room for others now */
+extern bool rstar_send_claims(const RstarClaim *claims, int n, int64 now);
 
 /* Closes all samples of a request; returns how many there were */
 extern int	rstar_send_cancel(int slot);

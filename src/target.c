@@ -20,6 +20,7 @@
 #include "access/xact.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
+#include "utils/syscache.h"
 
 #include "send.h"
 #include "target.h"
@@ -62,9 +63,9 @@ rstar_target_find(Oid serverid)
 void
 rstar_target_each(void (*function) (RstarTarget *target, int64 now), int64 now)
 {
-	dlist_iter	iter;
+	dlist_mutable_iter iter;
 
-	dlist_foreach(iter, &all_targets)
+	dlist_foreach_modify(iter, &all_targets)
 		function(dlist_container(RstarTarget, link, iter.cur), now);
 }
 
@@ -104,6 +105,7 @@ load(RstarTarget *target, int *map, bool *changed)
 	RstarServer *volatile config = NULL;
 
 	target->retry_at = 0;
+	target->dropped = false;
 	PG_TRY();
 	{
 		StartTransactionCommand();
@@ -111,6 +113,8 @@ load(RstarTarget *target, int *map, bool *changed)
 		target->version = rstar_server_version();
 		MemoryContextSwitchTo(context);
 		config = rstar_server_load(target->serverid);
+		target->dropped = config == NULL &&
+			!SearchSysCacheExists1(FOREIGNSERVEROID, ObjectIdGetDatum(target->serverid));
 		CommitTransactionCommand();
 	}
 	PG_CATCH();
@@ -128,8 +132,24 @@ load(RstarTarget *target, int *map, bool *changed)
 	set_config(target, config, context);
 	drop_channels(target);
 	if (config != NULL && !set_route(target, map, changed))
+	{
+		/* out of memory */
 		target->config = NULL;
+		target->retry_at = rstar_send_clock() + LOAD_RETRY;
+	}
 	set_stats(target);
+}
+
+void
+rstar_target_forget(RstarTarget *target)
+{
+	Assert(dlist_is_empty(&target->delayed) && dlist_is_empty(&target->flying));
+	drop_channels(target);
+	if (target->route != NULL)
+		rstar_route_free(target->route);
+	MemoryContextDelete(target->context);
+	dlist_delete(&target->link);
+	(void) hash_search(targets, &target->serverid, HASH_REMOVE, NULL);
 }
 
 static void
@@ -177,8 +197,8 @@ set_route(RstarTarget *target, int *map, bool *changed)
 		target->route = rstar_route_create(names, n, &config, rstar_send_clock());
 		return target->route != NULL;
 	}
-	*changed = true;
-	return rstar_route_update(target->route, names, n, &config, rstar_send_clock(), map);
+	*changed = rstar_route_update(target->route, names, n, &config, rstar_send_clock(), map);
+	return *changed;
 }
 
 /* Those that stay keep their entries; the others go before new ones are taken */
@@ -268,7 +288,8 @@ make_headers(RstarChannel *channel, const RstarServer *config)
 		channel->headers = rstar_http_headers(key);
 		if (key != NULL)
 			explicit_bzero(key, strlen(key));
-		if (channel->headers == NULL)
+		channel->no_memory = channel->headers == NULL;
+		if (channel->no_memory)
 			strlcpy(channel->error, "out of memory", sizeof(channel->error));
 		CommitTransactionCommand();
 	}

@@ -29,6 +29,7 @@ typedef struct RstarChannel
 	Oid			mapping;
 	int			users;			/* exchanges in flight; +1 while current */
 	RstarHttpHeaders *headers;	/* NULL: see error */
+	bool		no_memory;		/* that is why there are none */
 	char		error[RSTAR_DETAIL_LEN];	/* why there are none */
 } RstarChannel;
 
@@ -39,6 +40,7 @@ typedef struct RstarTarget
 	dlist_node	link;			/* of all targets */
 	MemoryContext context;		/* of config and URLs */
 	RstarServer *config;		/* NULL: dropped, or its options do not parse */
+	bool		dropped;		/* the catalog does not have it any more */
 	uint64		fingerprint;	/* rstar_server_fingerprint() of it */
 	char	  **chat_urls;		/* of the endpoints */
 	char	  **model_urls;
@@ -100,7 +102,10 @@ extern const char *rstar_target_endpoint(const RstarTarget *target, int endpoint
 /* Puts the state of an endpoint down for the views; -1: it is none any more */
 extern void rstar_target_publish(const RstarTarget *target, int endpoint);
 
-/* Calls a function for each target */
+/* Of a server that was dropped; it has no samples */
+extern void rstar_target_forget(RstarTarget *target);
+
+/* Calls a function for each target, which may forget it */
 extern void rstar_target_each(void (*function) (RstarTarget *target, int64 now), int64 now);
 
 #endif							/* RSTAR_TARGET_H */

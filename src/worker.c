@@ -80,7 +80,7 @@ static int	reported = -1;
 static void set_up(Oid dboid);
 static void set_setting(const char *name, const char *value);
 static void worker_exit(int code, Datum arg);
-static void claim(int64 now);
+static bool claim(int64 now);
 static void close_cancelled(void);
 static bool store(StoreTimer *timer, const RstarLoad *load, int64 now);
 static void store_rest(StoreTimer *timer, int64 now);
@@ -106,6 +106,7 @@ rstar_worker_main(Datum arg)
 		RstarLoad	load;
 		int64		now = rstar_send_clock();
 		int64		due;
+		bool		more;
 
 		MemoryContextReset(turn_context);
 		QueryCancelPending = false; /* there is no query of its own to cancel */
@@ -124,7 +125,7 @@ rstar_worker_main(Datum arg)
 
 		close_cancelled();
 		rstar_send_turn(now);
-		claim(now);
+		more = claim(now);
 		rstar_dispatch_load(&load);
 		if (store(&store_timer, &load, now))
 			rstar_dispatch_load(&load);
@@ -141,10 +142,15 @@ rstar_worker_main(Datum arg)
 			due = Min(due, store_timer.due);
 		else if (load.unstored > 0)
 			due = now;
+		if (more)
+			due = now;
 		if (idle_since > 0)
 			due = Min(due, idle_since + rstar_worker_idle_timeout * INT64CONST(1000));
 		sleep_until(due, now);
+		/* What is logged there looks for interrupts, and a cancel would raise an error */
+		HOLD_INTERRUPTS();
 		rstar_http_poll(rstar_send_done);
+		RESUME_INTERRUPTS();
 	}
 }
 
@@ -205,18 +211,21 @@ worker_exit(int code, Datum arg)
 		rstar_launch_successor(MyDatabaseId);
 }
 
-static void
+/* True: the next turn may claim more, whatever happens until then */
+static bool
 claim(int64 now)
 {
 	RstarClaim	claims[CLAIM_BATCH];
+	bool		more = false;
 	int			n;
 
 	do
 	{
 		n = rstar_dispatch_claim(claims, Min(CLAIM_BATCH, rstar_send_room()), rstar_send_admit);
 		if (n > 0)
-			rstar_send_claims(claims, n, now);
+			more |= rstar_send_claims(claims, n, now);
 	} while (n == CLAIM_BATCH);
+	return more;
 }
 
 static void

@@ -581,6 +581,17 @@ subtest 'in deferred triggers, at the end of a transaction' => sub {
 };
 
 #
+# What cannot be sent fails at once, and leaves room for the next: nothing else
+# happens that would remind the worker of those.
+#
+create_server($node, 'postgres', 'keyless', $sim);
+$node->safe_psql('postgres', q(CREATE USER MAPPING FOR PUBLIC SERVER keyless OPTIONS (api_key_file '/nonexistent/key')));
+my ($keyless, $none, $why) = $node->psql('postgres', q(SET statement_timeout = '60s'; SET retrostar.on_error = 'null';
+	SELECT count(retro_star_score('keyless', i::text, server => 'keyless')) FROM generate_series(1, 4000) i));
+is($none, '0', 'many pairs without a key');
+like($why, qr/WARNING: .*4000 pairs could not be scored/, 'and all of them fail');
+
+#
 # All is accounted for
 #
 wait_idle($node);

@@ -440,6 +440,174 @@ subtest 'commands that need the database for themselves' => sub {
 	let_go();
 };
 
+# Stops the worker where it reads a server anew and waits for the catalog's lock.
+# $holder has that lock, in a transaction.  The worker does not wait for long:
+# then once more.
+sub stop_in_catalog
+{
+	my ($pid, $server, $holder, $looker) = @_;
+	my $waits = "SELECT count(*) FROM pg_locks WHERE pid = $pid AND NOT granted";
+
+	for my $round (0 .. 50)
+	{
+		my $end = time + 1;
+
+		$looker->query("ALTER SERVER $server OPTIONS (" . ($round == 0 ? 'ADD' : 'SET') . " retries '" . ($round % 2) . "')");
+		$holder->query('BEGIN; LOCK TABLE pg_foreign_server');
+		# wakes it, and needs no server
+		$looker->query('SELECT retrostar.resume()');
+		until (time > $end)
+		{
+			next if $looker->query($waits) eq '0';
+			kill 'STOP', $pid;
+			wait_until('it is stopped', sub { slurp_file("/proc/$pid/stat") =~ /\) T/ });
+			if ($looker->query($waits) eq '1')
+			{
+				# SIGALRM is pending: what it waits for does not wake it later
+				wait_until('its time is up', sub { slurp_file("/proc/$pid/status") =~ /^ShdPnd:\s+[0-9a-f]*[2367abef][0-9a-f]{3}$/m });
+				return;
+			}
+			kill 'CONT', $pid;
+		}
+		$holder->query('ROLLBACK');
+	}
+	die 'the worker is not caught';
+}
+
+# What is cancelled just before the worker takes new pairs is closed before it
+# sleeps.  No timer of PostgreSQL's or of curl's is to wake it afterwards.
+subtest 'cancelled in the middle of a turn' => sub {
+	create_server($node, 'postgres', 'patient', $sim, connect_timeout => '1h');
+	$node->safe_psql('postgres', q(ALTER SYSTEM SET deadlock_timeout = '1h'));
+	$node->reload;
+	$node->safe_psql('postgres', q(SELECT retro_star_score('turn', 'before', server => 'patient')));
+	wait_idle($node);
+	my ($holder, $looker, $session) = map { RetroSession->new($node, 'postgres') } 1 .. 3;
+	my $pid = worker_pid();
+
+	hold();
+	$sim->reset_stats;
+	$session->send(q(SELECT retro_star_score('turn', 'cancelled', server => 'patient')));
+	$sim->wait_for('running', 1);
+	stop_in_catalog($pid, 'patient', $holder, $looker);
+	$looker->query("SELECT pg_cancel_backend($session->{pid})");
+	$session->result;
+	is($session->sqlstate, '57014', 'cancelled');
+	$holder->query('ROLLBACK');
+	kill 'CONT', $pid;
+	$sim->wait_for('running', 0);
+	pass('its request is closed');
+	let_go();
+	$_->quit for $holder, $looker, $session;
+	$node->safe_psql('postgres', 'DROP SERVER patient');
+	$node->safe_psql('postgres', 'ALTER SYSTEM RESET deadlock_timeout');
+	$node->reload;
+};
+
+# A session that knows what a server has become is not told that it was altered
+# by a worker that does not know it yet.
+subtest 'altered in the middle of a turn' => sub {
+	create_server($node, 'postgres', $_, $sim) for qw(first last);
+	$node->safe_psql('postgres', "SELECT retro_star_score('turn', 'of $_', server => '$_')") for qw(first last);
+	my ($holder, $looker, $session) = map { RetroSession->new($node, 'postgres') } 1 .. 3;
+	my $pid = worker_pid();
+
+	# it has looked after the first one
+	stop_in_catalog($pid, 'last', $holder, $looker);
+	$holder->query(q(ALTER SERVER first OPTIONS (ADD temperature '0.1')));
+	$holder->query('COMMIT');
+	$session->send(q(SELECT retro_star_score('turn', 'altered', server => 'first')));
+	$node->poll_query_until('postgres', 'SELECT waiting = 1 FROM retrostar.stat_queue') or die 'it does not wait';
+	kill 'CONT', $pid;
+	like($session->result, qr/^\d+$/, 'a score');
+	is($session->sqlstate, '00000', 'and no error');
+	$_->quit for $holder, $looker, $session;
+	$node->safe_psql('postgres', 'DROP SERVER first; DROP SERVER last');
+};
+
+# Of servers that were dropped the worker keeps nothing.
+subtest 'dropped servers' => sub {
+	my $pid;
+	my $targets = sub {
+		my $from = -s $node->logfile;
+
+		$node->safe_psql('postgres', "SELECT pg_log_backend_memory_contexts($pid)");
+		wait_until('it has told', sub { slurp_file($node->logfile, $from) =~ /Grand total/ });
+		return scalar(() = slurp_file($node->logfile, $from) =~ /; retrostar target: /g);
+	};
+
+	$node->safe_psql('postgres', q(SELECT retro_star_score('dropped', 'before', server => 'gpu')));
+	$pid = worker_pid();
+	for my $i (1 .. 5)
+	{
+		create_server($node, 'postgres', 'dropped', $sim);
+		$node->safe_psql('postgres', "SELECT retro_star_score('dropped', '$i', server => 'dropped')");
+		cmp_ok($targets->(), '>', 1, 'it knows the server') if $i == 1;
+		# another claim of it comes when it is gone
+		if ($i == 5)
+		{
+			$node->safe_psql('postgres', 'SELECT retrostar.pause()');
+			$node->safe_psql('postgres', "SELECT retro_star_prefetch('late', j::text, server => 'dropped') FROM generate_series(1, 40) j");
+		}
+		$node->safe_psql('postgres', 'DROP SERVER dropped');
+	}
+	$node->safe_psql('postgres', 'SELECT retrostar.resume()');
+	wait_idle($node);
+	is(worker_pid(), $pid, 'the same worker');
+	wait_until('it knows the one that is left', sub {
+		$node->safe_psql('postgres', "SELECT retro_star_score('left', clock_timestamp()::text, server => 'gpu')");
+		return $targets->() == 1;
+	});
+	pass('nothing is kept');
+};
+
+# Somebody cancels what the worker does, as if it were a session
+subtest 'the worker itself is cancelled' => sub {
+	my $lost = start_simulator('--control-port', '0', '--hold');
+	my $from = -s $node->logfile;
+
+	create_server($node, 'postgres', 'lost', $lost, unavailable_timeout => '1d');
+	$node->safe_psql('postgres', "SELECT retro_star_prefetch('lost', i::text, server => 'lost') FROM generate_series(1, 6) i");
+	$lost->wait_for('running', 6);
+	my $pid = worker_pid();
+	# it finds both: that it shall cancel, and that all connections are broken
+	kill 'STOP', $pid;
+	$node->safe_psql('postgres', "SELECT pg_cancel_backend($pid)");
+	$lost->{harness}->signal('KILL');
+	$lost->stop;
+	kill 'CONT', $pid;
+	# which it logs, and goes on
+	wait_until('it tells of the endpoint', sub { slurp_file($node->logfile, $from) =~ /of server "lost" fails/ });
+	$node->safe_psql('postgres', 'DROP SERVER lost');
+	wait_idle($node);
+	is(worker_pid(), $pid, 'the worker is the same');
+	unlike(slurp_file($node->logfile, $from), qr/canceling statement/, 'and had no error');
+};
+
+# Endpoints are checked when that is needed most: when they are out of use, or busy.
+subtest 'check() of endpoints that take no samples' => sub {
+	my $gone = start_simulator('--control-port', '0', '--model', 'm', '--hold');
+	my @ask = map { "SELECT retro_star_prefetch('$_', i::text, server => 'gone') FROM generate_series(1, 6) i" } qw(first second);
+	my $check = "SELECT endpoint, ok FROM retrostar.check('gone') WHERE endpoint <> 'worker'";
+	my $session = RetroSession->new($node, 'postgres');
+
+	create_server($node, 'postgres', 'gone', $gone, unavailable_timeout => '1d', max_in_flight => 6);
+	$session->query($ask[0]);
+	$gone->wait_for('running', 6);
+	# behind pairs of its own session
+	$session->query($ask[1]);
+	is($session->query($check), "$gone->{url}|t", 'busy');
+	is(queue($node, 'waiting'), 6, 'the others wait');
+	$gone->{harness}->signal('KILL');
+	$gone->stop;
+	$node->poll_query_until('postgres', q(SELECT state <> 'closed' FROM retrostar.stat_server WHERE server = 'gone'))
+	  or die 'the endpoint is not left out';
+	is($session->query($check), "$gone->{url}|f", 'out of use');
+	$node->safe_psql('postgres', 'DROP SERVER gone');
+	wait_idle($node);
+	$session->quit;
+};
+
 subtest 'such a command is cancelled' => sub {
 	new_database('staying');
 	prefetch_held('staying', 2);

@@ -677,6 +677,40 @@ bench(void)
 	return 0;
 }
 
+static void
+models(const char *body, bool served, const char *said)
+{
+	char		buf[64];
+
+	CHECK(rstar_reply_models(body, strlen(body), "m", buf, sizeof(buf)) == served);
+	CHECK_STR(buf, said);
+}
+
+static void
+test_models(void)
+{
+	static const char start[] = "{\"data\":[";
+	static const char end[] = "{\"id\":\"m\"}]}";
+	size_t		n = 1000000;
+	char	   *huge = malloc(sizeof(start) + 3 * n + sizeof(end));
+	char	   *p = huge;
+
+	CASE("lists of models");
+	models("{\"data\":[{\"id\":\"n\"},{\"id\":\"m\"}]}\n", true, "it serves \"n\", \"m\"");
+	models("{\"data\":[{\"id\":\"n\"}]}", false, "it serves \"n\"");
+	models("{\"data\":[]}", false, "it names no models");
+	models("", false, "it names no models");
+
+	/* in memory it would be 300 times as big */
+	CASE("a list of models that is too big");
+	p += sprintf(p, "%s", start);
+	for (size_t i = 0; i < n; i++)
+		p += sprintf(p, "{},");
+	strcpy(p, end);
+	models(huge, false, "it names no models");
+	free(huge);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -689,6 +723,7 @@ main(int argc, char **argv)
 	test_errors();
 	test_message_cut();
 	test_retry_after();
+	test_models();
 	rstar_reply_free(&reply);
 	return check_end("reply_test");
 }
