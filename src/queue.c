@@ -416,15 +416,15 @@ rstar_queue_wait(RstarWaiter *waiter, const RstarSpec *full, long timeout)
 }
 
 /*
- * Lock held.  One that only starts wakes nobody if that fails: the caller is
- * to look again soon (launch.c).
+ * Lock held.  One that only starts wakes nobody if that fails, nor does a
+ * command that sent it away: the caller is to look again soon (launch.c).
  */
 static bool
 worker_comes(long timeout)
 {
 	RstarDatabase *db = rstar_shmem_database(MyDatabaseId, false);
 
-	if (db == NULL || db->worker == RSTAR_WORKER_NONE)
+	if (db == NULL || (db->worker == RSTAR_WORKER_NONE && db->emptying == 0))
 		return false;
 	return db->worker == RSTAR_WORKER_RUNNING ||
 		(timeout >= 0 && timeout <= RSTAR_STARTING_CHECK_MS);
