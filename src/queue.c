@@ -148,9 +148,11 @@ look_up(RstarSpec *spec, uint32 cookie, RstarWaiter **waiter, RstarResult *resul
 {
 	RstarSubmitted found = RSTAR_SUBMITTED_NONE;
 	RstarRequest *joined = NULL;
+	RstarResult answer;
 	dlist_iter	iter;
 
 	*waiter = NULL;
+	spec->next_sample = 0;
 	memset(result, 0, offsetof(RstarResult, detail) + 1);
 	dlist_foreach(iter, rstar_shmem_bucket(MyDatabaseId, &spec->key))
 	{
@@ -159,17 +161,19 @@ look_up(RstarSpec *spec, uint32 cookie, RstarWaiter **waiter, RstarResult *resul
 		if (request->db->dboid != MyDatabaseId ||
 			memcmp(&request->key, &spec->key, sizeof(RstarKey)) != 0)
 			continue;
+		spec->next_sample = Max(spec->next_sample, request->next_sample);
 		if (request->state != RSTAR_ANSWERED)
 		{
 			if (may_join(request, spec))
 				joined = request;
 			continue;
 		}
-		if (spec->fresh ||
-			request->known.scored + request->scored + request->known.unscored +
-			request->unscored <= result->tally.scored + result->tally.unscored)
+		if (spec->fresh)
 			continue;
-		read_result(request, result);
+		read_result(request, &answer);
+		if (!rstar_queue_has_more(&answer.tally, &result->tally, spec->zero))
+			continue;
+		*result = answer;
 		result->shortened = false;
 		if (result->tally.scored + (spec->zero ? result->tally.unscored : 0) >= spec->samples)
 			found = RSTAR_SUBMITTED_DONE;
@@ -177,6 +181,17 @@ look_up(RstarSpec *spec, uint32 cookie, RstarWaiter **waiter, RstarResult *resul
 	if (found == RSTAR_SUBMITTED_NONE && joined != NULL && !spec->peek)
 		found = join(joined, spec, cookie, waiter);
 	return found;
+}
+
+bool
+rstar_queue_has_more(const RstarTally *one, const RstarTally *other, bool zero)
+{
+	int			more = one->scored - other->scored;
+	int			more_unscored = one->unscored - other->unscored;
+
+	if (zero)
+		more += more_unscored;
+	return more > 0 || (more == 0 && more_unscored > 0);
 }
 
 /*
@@ -272,8 +287,9 @@ fill_request(RstarRequest *request, const RstarSpec *spec)
 	request->pid = MyProcPid;
 	request->userid = GetSessionUserId();
 	request->asked_at = spec->asked_at;
-	request->first_sample = spec->first_sample;
-	request->next_sample = spec->first_sample;
+	/* Also what is not stored yet, or in work for another server, has numbers */
+	request->first_sample = Max(spec->first_sample, spec->next_sample);
+	request->next_sample = request->first_sample;
 	request->known = spec->known;
 	request->wanted = spec->samples;
 	request->zero = spec->zero;
