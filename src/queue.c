@@ -30,9 +30,9 @@
 
 static RstarSubmitted copy_text(const RstarSpec *spec, dsa_pointer *body);
 static void reserve_text(int len);
-static RstarSubmitted look_up(RstarSpec *spec, uint32 cookie, RstarWaiter **waiter,
-							  RstarResult *result);
-static bool may_join(const RstarRequest *request, const RstarSpec *spec);
+static RstarSubmitted look_up(RstarSpec *spec, uint32 cookie, bool submits,
+							  RstarWaiter **waiter, RstarResult *result);
+static bool may_join(const RstarRequest *request, const RstarSpec *spec, bool submits);
 static RstarSubmitted join(RstarRequest *request, RstarSpec *spec, uint32 cookie,
 						   RstarWaiter **waiter);
 static RstarSubmitted add_request(RstarSpec *spec, uint32 cookie, dsa_pointer body,
@@ -57,7 +57,7 @@ rstar_queue_find(RstarSpec *spec, uint32 cookie, RstarWaiter **waiter, RstarResu
 	LWLockAcquire(rstar_shared->lock, LW_EXCLUSIVE);
 	spec->generation = rstar_shared->generation;
 	spec->freed = rstar_shared->freed;
-	found = look_up(spec, cookie, waiter, result);
+	found = look_up(spec, cookie, false, waiter, result);
 	LWLockRelease(rstar_shared->lock);
 	return found;
 }
@@ -82,7 +82,7 @@ rstar_queue_submit(RstarSpec *spec, uint32 cookie, RstarWaiter **waiter, RstarRe
 	else
 	{
 		submitted = spec->kind == RSTAR_KIND_SCORE ?
-			look_up(spec, cookie, waiter, result) : RSTAR_SUBMITTED_NONE;
+			look_up(spec, cookie, true, waiter, result) : RSTAR_SUBMITTED_NONE;
 		if (submitted == RSTAR_SUBMITTED_NONE)
 			submitted = add_request(spec, cookie, body, waiter);
 	}
@@ -144,7 +144,8 @@ reserve_text(int len)
  * samples, of which *result tells all the same.
  */
 static RstarSubmitted
-look_up(RstarSpec *spec, uint32 cookie, RstarWaiter **waiter, RstarResult *result)
+look_up(RstarSpec *spec, uint32 cookie, bool submits, RstarWaiter **waiter,
+		RstarResult *result)
 {
 	RstarSubmitted found = RSTAR_SUBMITTED_NONE;
 	RstarRequest *joined = NULL;
@@ -164,7 +165,7 @@ look_up(RstarSpec *spec, uint32 cookie, RstarWaiter **waiter, RstarResult *resul
 		spec->next_sample = Max(spec->next_sample, request->next_sample);
 		if (request->state != RSTAR_ANSWERED)
 		{
-			if (may_join(request, spec))
+			if (may_join(request, spec, submits))
 				joined = request;
 			continue;
 		}
@@ -197,15 +198,21 @@ rstar_queue_has_more(const RstarTally *one, const RstarTally *other, bool zero)
 /*
  * One server under one user mapping: neither another's key nor another's
  * endpoint answers for us while it is uncertain whether they do.  A session
- * that wants fresh answers takes none that count what was known.
+ * that wants fresh answers takes none that count what was known; another one
+ * joins a request for such only when it knows, from the table, that there are
+ * no others.
  */
 static bool
-may_join(const RstarRequest *request, const RstarSpec *spec)
+may_join(const RstarRequest *request, const RstarSpec *spec, bool submits)
 {
-	return request->kind == RSTAR_KIND_SCORE &&
-		request->serverid == spec->serverid &&
-		request->mapping == spec->mapping &&
-		!(spec->fresh && request->known.scored + request->known.unscored > 0);
+	if (request->kind != RSTAR_KIND_SCORE ||
+		request->serverid != spec->serverid ||
+		request->mapping != spec->mapping)
+		return false;
+	if (spec->fresh)
+		return request->known.scored + request->known.unscored == 0;
+	return !request->fresh ||
+		(submits && spec->known.scored + spec->known.unscored == 0);
 }
 
 /* Raises what the request wants; a running one is queued again for the rest */
@@ -293,6 +300,7 @@ fill_request(RstarRequest *request, const RstarSpec *spec)
 	request->known = spec->known;
 	request->wanted = spec->samples;
 	request->zero = spec->zero;
+	request->fresh = spec->fresh;
 	request->detached = spec->detached;
 	request->reasoning = spec->reasoning;
 	request->state = RSTAR_WAITING;

@@ -216,6 +216,7 @@ typedef struct RstarRequest
 	RstarState	state;
 	bool		detached;
 	bool		zero;
+	bool		fresh;			/* constant: made with what the table knows left out */
 	bool		cancelled;
 	bool		unstored;		/* in db->unstored */
 	int			wanted;			/* scored samples, known ones included */

@@ -6,6 +6,7 @@ use warnings;
 
 use FindBin;
 use lib $FindBin::RealBin;
+use JSON::PP;
 use PostgreSQL::Test::Utils;
 use RetroFaults;
 use RetroSession;
@@ -85,6 +86,41 @@ subtest 'more scores in the table' => sub {
 	is(score('table', 3, 'on'), 90, 'the three count');
 	is($sim->stats->{chat}, 0, 'and nothing is asked for');
 	unlock_table();
+};
+
+# Somebody asks for it anew: who takes what is known does not wait for that, and
+# who knows nothing waits with him.
+subtest 'asked for with the cache off meanwhile' => sub {
+	$sim->reset;
+	my $known = score('meanwhile', 2, 'on');
+	wait_idle($node);
+	$sim->reset_stats;
+	$sim->control({ hold => JSON::PP::true });
+	$holder->query('SET retrostar.cache = off');
+	$holder->send("SELECT retro_star_score('not stored', 'meanwhile')");
+	$sim->wait_for('running', 1);
+	$session->query("SET statement_timeout = '60s'");
+	is(score('meanwhile', 2, 'on'), $known, 'a known score comes at once');
+	$session->send("SELECT retro_star_score('not stored', 'meanwhile', samples => 3)");
+	$sim->wait_for('running', 2);
+	wait_until('it waits', sub { queue($node, 'waiters') == 2 });
+	is(queue($node, 'samples_running'), 2, 'the third sample is asked for, not three');
+	$sim->control({ hold => JSON::PP::false });
+	like($_->result, qr/^\d+(\.\d+)?$/, 'a score') for $holder, $session;
+	is($sim->stats->{chat}, 2, 'two were asked for');
+	is($sim->stats->{duplicates}, 0, 'with seeds of their own');
+	wait_idle($node);
+
+	$sim->reset_stats;
+	$sim->control({ hold => JSON::PP::true });
+	$holder->send("SELECT retro_star_score('not stored', 'unknown')");
+	$sim->wait_for('running', 1);
+	$session->send("SELECT retro_star_score('not stored', 'unknown')");
+	wait_until('both wait', sub { queue($node, 'waiters') == 2 });
+	is(queue($node, 'samples_running'), 1, 'one sample for both');
+	$sim->control({ hold => JSON::PP::false });
+	is($session->result, $holder->result, 'the same score');
+	is($sim->stats->{chat}, 1, 'asked for once');
 };
 
 $_->quit for $holder, $session;
