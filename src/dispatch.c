@@ -469,7 +469,7 @@ rstar_dispatch_sleep(void)
 
 	LWLockAcquire(rstar_shared->lock, LW_EXCLUSIVE);
 	db = my_database();
-	/* What came between the looks at these and the claim was seen as added there */
+	/* a claim takes note of new work, but not of what came for others to do */
 	sleeps = !db->work_added && dlist_is_empty(&db->cancelled) && db->emptying == 0;
 	db->worker_sleeping = sleeps;
 	LWLockRelease(rstar_shared->lock);

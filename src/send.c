@@ -268,8 +268,12 @@ rstar_send_claims(const RstarClaim *claims, int n, int64 now)
 
 		if (target == NULL)
 			target = rstar_target_load(claims[i].serverid, map, &changed);
-		else if (target->retry_at > 0 && now >= target->retry_at)
+		else if (target->version != rstar_server_version() ||
+				 (target->retry_at > 0 && now >= target->retry_at))
+		{
 			reload(target);
+			next_wake = now;	/* for those that are delayed */
+		}
 		sample = rstar_sample_new(&claims[i], target);
 		if (target->config == NULL)
 			fail_without_config(sample);

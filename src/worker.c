@@ -61,6 +61,9 @@
 /* pg_stat_activity is told the load at most this often (us) */
 #define REPORT_INTERVAL INT64CONST(1000000)
 
+/* While pairs wait, it is looked this often whether their server was altered (us) */
+#define CATALOG_INTERVAL INT64CONST(1000000)
+
 /* When the next store is due */
 typedef struct StoreTimer
 {
@@ -134,6 +137,8 @@ rstar_worker_main(Datum arg)
 			proc_exit(0);
 		rstar_http_flush();
 		due = Min(due, rstar_send_wake());
+		if (load.waiting > 0 && !load.paused)
+			due = Min(due, now + CATALOG_INTERVAL);
 		if (store_timer.due > 0)
 			due = Min(due, store_timer.due);
 		else if (load.unstored > 0)
@@ -217,8 +222,11 @@ claim(int64 now)
 	do
 	{
 		n = rstar_dispatch_claim(claims, Min(CLAIM_BATCH, rstar_send_room()), rstar_send_admit);
-		if (n > 0)
-			rstar_send_claims(claims, n, now);
+		if (n == 0)
+			break;
+		/* Who asked after an ALTER SERVER does not go by what was before it */
+		AcceptInvalidationMessages();
+		rstar_send_claims(claims, n, now);
 	} while (n == CLAIM_BATCH);
 }
 

@@ -15,6 +15,8 @@
 set -uo pipefail
 # shellcheck source=test/setup.sh
 . "$(dirname "$(realpath "${BASH_SOURCE[0]}")")/setup.sh"
+# shellcheck source=test/chroot.sh
+. "$setup_source/test/chroot.sh"
 
 chroot=${LLAMA_CHROOT:-/var/cache/retrostar/llama}
 work='' llama='' port='' model='' run_as=()
@@ -40,8 +42,7 @@ main()
 	trap 'exit 143' TERM
 
 	setup_install test
-	command -v debootstrap >/dev/null || [ -e "$chroot/usr/bin/llama-server" ] || setup_as_root debootstrap
-	"$setup_source/test/llama/chroot.sh" "$chroot" || setup_die 'no chroot with llama-server'
+	make_chroot
 	make_models
 	start_postgres
 	find_port
@@ -59,6 +60,23 @@ main()
 #
 # llama-server
 #
+
+# Of "forky", since Debian 13 and older have no llama.cpp
+make_chroot()
+{
+	local why
+
+	why=$(chroot_possible) || setup_die "$why"
+	mkdir -p "$chroot" || exit 1
+	chroot=$(realpath "$chroot")
+	[ -e "$chroot/.made-of" ] || [ -z "$(ls -A "$chroot")" ] ||
+		setup_die "$chroot is not empty, and not the chroot of an earlier run"
+	exec 9>"$chroot.lock"
+	flock 9						# of two at once the second finds all done
+	chroot_make "$chroot" forky llama.cpp-tools python3-gguf python3-numpy ||
+		setup_die 'no chroot with llama-server'
+	exec 9>&-
+}
 
 make_models()
 {

@@ -31,12 +31,12 @@
 # Files are UTF-8, fields are separated by tabs, the first line names the columns
 # (others are ignored).  PG_CONFIG chooses the PostgreSQL.
 
-# clean_up is called by its name
-# shellcheck disable=SC2317
-
 set -uo pipefail
+here=$(dirname "$(realpath "${BASH_SOURCE[0]}")")
 # shellcheck source=test/setup.sh
-. "$(dirname "$(realpath "${BASH_SOURCE[0]}")")/../setup.sh"
+. "$here/../setup.sh"
+# shellcheck source=test/bench/server.sh
+. "$here/server.sh"
 
 # The simulated server: its ideal is SLOTS / DELAY_MS requests a millisecond
 SLOTS=256
@@ -44,22 +44,20 @@ DELAY_MS=200
 
 url='' model='' dialect=sglang in_flight='' queries=0 passes='100@1,30@16' jobs=8
 copy_format="FORMAT csv, DELIMITER E'\\t', QUOTE E'\\b'" key=${RETROSTAR_API_KEY:-}
-dirs=() tasks=() work='' run_as=() simulator='' children=()
+dirs=() tasks=() simulator=''
 
 main()
 {
 	options "$@"
-	trap clean_up EXIT
-	trap 'exit 129' HUP
-	trap 'exit 130' INT
-	trap 'exit 143' TERM
-
-	setup_install demo
-	setup_work bright
-	setup_say "Building, in $work ..."
-	{ setup_copy && setup_postgres; } || setup_die "could not set up $work"
-	logged build make -s -j "$(nproc)" with_llvm=no install
-	start_server
+	setup_say 'Building ...'
+	server_build bright
+	server_start bright <<-END
+		shared_buffers = 512MB
+		max_wal_size = 4GB
+		fsync = off
+		client_min_messages = warning
+		max_connections = $((jobs + 20))
+	END
 	if [ -z "$url" ]; then start_simulator; fi
 	create_tables
 	for i in "${!dirs[@]}"; do
@@ -107,69 +105,22 @@ options()
 # Start and end
 #
 
-# LOG COMMAND...
-logged()
-{
-	local log=$work/$1.log
-	shift
-
-	(cd "$work/source" && exec "${run_as[@]}" "$@") </dev/null >"$log" 2>&1 && return
-	tail -n 40 "$log" >&2
-	setup_die "\"$*\" failed"
-}
-
-start_server()
-{
-	logged initdb initdb -D "$work/data" -U bright --auth=trust --encoding=UTF8 --no-locale --no-sync
-	"${run_as[@]}" tee -a "$work/data/postgresql.conf" >/dev/null <<-END
-		shared_preload_libraries = 'retrostar'
-		listen_addresses = ''
-		unix_socket_directories = '$work'
-		shared_buffers = 512MB
-		max_wal_size = 4GB
-		fsync = off
-		jit = off
-		client_min_messages = warning
-		max_connections = $((jobs + 20))
-	END
-	logged start pg_ctl -w -D "$work/data" -l "$work/server.log" start
-	logged createdb createdb -h "$work" -U bright bright
-}
-
 start_simulator()
 {
 	local port
 
-	logged build-simulator make -s -j "$(nproc)" -C test/simulator
 	model=simulated
 	in_flight=$SLOTS
 	"${run_as[@]}" setsid "$work/source/test/simulator/simulator" --port 0 --port-file "$work/port" \
 		--model $model --delay-ms $DELAY_MS --max-running $SLOTS --die-with-parent \
 		</dev/null >"$work/simulator.log" 2>&1 &
 	simulator=$!
+	children=("$simulator")
 	until read -r port _ 2>/dev/null <"$work/port"; do
 		kill -0 $simulator 2>/dev/null || setup_die "the simulator did not start"
 		sleep 0.05
 	done
 	url=http://127.0.0.1:$port
-}
-
-clean_up()
-{
-	local status=$?
-
-	trap '' HUP INT TERM
-	trap - EXIT
-	cd /
-	[ ${#children[@]} = 0 ] || { kill "${children[@]}"; wait "${children[@]}"; } 2>/dev/null
-	if [ -n "$work" ]; then
-		if [ -e "$work/data/postmaster.pid" ]; then
-			"${run_as[@]}" "${PG_CONFIG%/*}/pg_ctl" -D "$work/data" -m immediate stop >/dev/null 2>&1
-		fi
-		[ -z "$simulator" ] || kill "$simulator" 2>/dev/null
-		rm -rf "$work"
-	fi
-	exit "$status"
 }
 
 #
@@ -321,9 +272,8 @@ sent()
 # Each session takes every $jobs-th query, a statement each
 rerank()
 {
-	local job failed=false
+	local job failed=false sessions=()
 
-	children=()
 	for ((job = 0; job < jobs; job++)); do
 		sql >"$work/job.$job.log" 2>&1 <<-END &
 			SET retrostar.on_error = 'null';
@@ -337,12 +287,13 @@ rerank()
 				$(literal "$passes"), nullif($(literal "$1"), ''), id)
 			FROM query WHERE n % $jobs = $job ORDER BY n \gexec
 		END
+		sessions+=($!)
 		children+=($!)
 	done
-	for job in "${!children[@]}"; do
-		wait "${children[$job]}" || failed=true
+	for job in "${sessions[@]}"; do
+		wait "$job" || failed=true
 	done
-	children=()
+	children=(${simulator:+"$simulator"})
 	cat "$work"/job.*.log >&2
 	! $failed || setup_die "reranking failed"
 }

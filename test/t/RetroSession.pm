@@ -10,12 +10,13 @@ use IPC::Run ();
 sub new
 {
 	my ($class, $node, $db, %params) = @_;
-	my $self = bless { in => '', out => '', err => '', marks => 0 }, $class;
+	my $self = bless { in => '', out => '', err => '', marks => 0,
+		timer => IPC::Run::timeout(180) }, $class;
 	my $connstr = $node->connstr($db) . (defined $params{user} ? " user=$params{user}" : '');
 
 	$self->{harness} = IPC::Run::start(
 		[ 'psql', '-XAtq', '-v', 'VERBOSITY=verbose', '-d', $connstr ],
-		'<', \$self->{in}, '>', \$self->{out}, '2>', \$self->{err});
+		'<', \$self->{in}, '>', \$self->{out}, '2>', \$self->{err}, $self->{timer});
 	$self->{pid} = $self->query('SELECT pg_backend_pid()');
 	return $self;
 }
@@ -36,16 +37,16 @@ sub send
 sub result
 {
 	my ($self) = @_;
-	my $timer = IPC::Run::timeout(180);
 	my $mark = $self->{mark};
 
-	$timer->start;
+	# The harness knows it, so that pump() ends, too
+	$self->{timer}->start;
 	until ($self->{out} =~ /^\Q$mark\E$/m)
 	{
 		die "session ended: $self->{err}" unless $self->{harness}->pumpable;
 		$self->{harness}->pump;
-		$timer->check;
 	}
+	$self->{timer}->reset;
 	(my $out = $self->{out}) =~ s/^\Q$mark\E\n//m;
 	$self->{out} = '';
 	# what went to the other pipe may be behind
