@@ -39,6 +39,7 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
+#include "utils/guc.h"
 #include "utils/jsonb.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -74,6 +75,7 @@ static bool is_known_version(TupleTableSlot *slot);
 static ArrayType *read_scores(TupleTableSlot *slot);
 static void read_tally(TupleTableSlot *slot, RstarTally *known);
 static void read_row(TupleTableSlot *slot, RstarCacheRow *row);
+static bool write_as_owner(Oid table_oid, const RstarAnswered *answers, int n);
 static void write_rows(const RstarAnswered *answers, int n);
 static Datum text_array(char **strings, int n);
 static void log_foreign_rows(int n);
@@ -267,12 +269,8 @@ rstar_cache_store(const RstarAnswered *answers, int n)
 			stored = RSTAR_STORED_NO_TABLE;
 		else if (!ConditionalLockRelationOid(table, RowExclusiveLock))
 			stored = RSTAR_STORED_LATER;
-		else
-		{
-			PushActiveSnapshot(GetTransactionSnapshot());
-			write_rows(answers, n);
-			PopActiveSnapshot();
-		}
+		else if (!write_as_owner(table, answers, n))
+			stored = RSTAR_STORED_LATER;
 		CommitTransactionCommand();
 	}
 	PG_CATCH();
@@ -289,6 +287,35 @@ rstar_cache_store(const RstarAnswered *answers, int n)
 	pgstat_report_stat(true);
 	pgstat_report_activity(STATE_IDLE, NULL);
 	return stored;
+}
+
+/*
+ * The worker is a superuser, and whoever owns the table may put code on it
+ * (triggers): as in VACUUM, that runs with the owner's rights and cannot get
+ * out of them, nor leave settings behind.  False when the table was dropped
+ * just before it was locked.
+ */
+static bool
+write_as_owner(Oid table_oid, const RstarAnswered *answers, int n)
+{
+	Relation	table = try_relation_open(table_oid, NoLock);
+	Oid			user;
+	int			context;
+	int			nest_level;
+
+	if (table == NULL)
+		return false;
+	GetUserIdAndSecContext(&user, &context);
+	SetUserIdAndSecContext(table->rd_rel->relowner,
+						   context | SECURITY_RESTRICTED_OPERATION | SECURITY_NOFORCE_RLS);
+	relation_close(table, NoLock);
+	nest_level = NewGUCNestLevel();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	write_rows(answers, n);
+	PopActiveSnapshot();
+	AtEOXact_GUC(false, nest_level);
+	SetUserIdAndSecContext(user, context);
+	return true;
 }
 
 /*

@@ -471,7 +471,7 @@ rstar_dispatch_sleep(void)
 	LWLockAcquire(rstar_shared->lock, LW_EXCLUSIVE);
 	db = my_database();
 	/* the last claim forgot what came before it in the turn, whatever that was */
-	sleeps = !db->work_added && dlist_is_empty(&db->cancelled) && !db->leave;
+	sleeps = !db->work_added && dlist_is_empty(&db->cancelled) && db->emptying == 0;
 	db->worker_sleeping = sleeps;
 	LWLockRelease(rstar_shared->lock);
 	return sleeps;
@@ -526,7 +526,7 @@ rstar_dispatch_leave(bool lost)
 	if (lost && RecoveryInProgress())
 		rstar_shmem_purge(db->dboid);
 	/* Not one that could not start, or a line of those that achieve nothing */
-	succeeded = rstar_shmem_has_work(db) && !db->leave && db->failed_starts == 0 &&
+	succeeded = rstar_shmem_has_work(db) && db->emptying == 0 && db->failed_starts == 0 &&
 		db->successions < RSTAR_MAX_SUCCESSIONS;
 	if (succeeded)
 		db->successions++;
@@ -535,7 +535,6 @@ rstar_dispatch_leave(bool lost)
 	db->worker_since = GetCurrentTimestamp();
 	db->worker_pid = 0;
 	db->worker_sleeping = false;
-	db->leave = false;
 	rstar_shmem_wake_space(true);
 	LWLockRelease(rstar_shared->lock);
 	ConditionVariableBroadcast(&rstar_shared->worker_left);

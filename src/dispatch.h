@@ -157,7 +157,8 @@ extern bool rstar_dispatch_sleep(void);
  * The worker leaves: what was in flight is queued again; "lost" when it dies
  * of an error, so that a request that kills workers is given up.  True: work
  * is left, perhaps without anybody who waits for it, and the next worker is
- * put down as coming: register it.  Called from an exit callback, never raises.
+ * put down as coming: see to it.  Called from an exit callback, too, and again
+ * after it was called before that; never raises.
  */
 extern bool rstar_dispatch_leave(bool lost);
 

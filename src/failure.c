@@ -218,6 +218,7 @@ describe_other(const RstarResult *result, const char *server)
 		case RSTAR_STATUS_NO_ROOM:
 			failure.sqlstate = ERRCODE_PROGRAM_LIMIT_EXCEEDED;
 			failure.message = "query and document are too large for retrostar's shared memory";
+			failure.detail = psprintf("They can have half of it, %d kB.", rstar_shared_memory / 2);
 			failure.hint = "Raise \"retrostar.shared_memory\" and restart the server.";
 			break;
 		case RSTAR_STATUS_DEADLINE:

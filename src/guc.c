@@ -163,7 +163,7 @@ define_startup_settings(void)
 							PGC_POSTMASTER, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("retrostar.shared_memory",
 							"Sets the shared memory for the texts of pairs in work.",
-							"No document longer than this can be scored.",
+							"No document longer than half of this can be scored.",
 							&rstar_shared_memory, RSTAR_DEFAULT_SHARED_MEMORY,
 							RSTAR_MIN_SHARED_MEMORY, RSTAR_MAX_SHARED_MEMORY,
 							PGC_POSTMASTER, GUC_UNIT_KB, NULL, NULL, NULL);

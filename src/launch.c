@@ -4,7 +4,7 @@
  *		The life of a database's worker, seen from outside.
  *
  * Called by: score.c, functions.c (ensure), worker.c (started, leaving,
- * retire), retrostar.c (init).  Calls: shmem.c.
+ * retire, successor), retrostar.c (init).  Calls: shmem.c.
  *
  * There is at most one worker a database.  The first session that needs one
  * marks the database's entry STARTING and registers a dynamic background
@@ -15,11 +15,14 @@
  *
  * Commands that need a database without sessions (DROP DATABASE, RENAME, SET
  * TABLESPACE, use as a template) would wait five seconds for the worker and
- * fail: a utility hook asks it to leave first, and calls the next one when the
- * command is over.
+ * fail: a utility hook asks it to leave first, lets none come meanwhile, and
+ * calls the next one when the command is over.
  *
- * A worker that leaves although there is work (SIGTERM, an error) registers
- * its successor: nobody may be there who would, when all requests are detached.
+ * A worker that leaves although there is work (SIGTERM, an error) has a
+ * successor: nobody may be there who would register one, when all requests are
+ * detached.  It registers that itself, or is started again by the postmaster:
+ * it may have the last slot.  One that is started so and is not wanted any more
+ * finds an entry that does not say STARTING.
  *
  * Copyright (c) 2026, the retrostar authors
  *
@@ -28,6 +31,7 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "catalog/pg_authid.h"
 #include "catalog/pg_database.h"
 #include "commands/dbcommands.h"
 #include "commands/defrem.h"
@@ -54,13 +58,17 @@
 
 #define MAX_FAILED_STARTS 3
 
+/* After a worker has ended with 1, the postmaster waits so long (s) */
+#define RESTART_DELAY 1
+
 static ProcessUtility_hook_type prev_ProcessUtility = NULL;
 
 /*
- * The database whose worker was sent away by the command that runs, and
- * whether another one can come when that is over
+ * The database that the command that runs needs for itself (counted in its
+ * entry if "held"), and whether a worker can come when that is over
  */
 static Oid	emptied = InvalidOid;
+static bool held = false;
 static bool comes_back = false;
 
 /* The worker that this session registered last */
@@ -78,7 +86,9 @@ static void next_utility(PlannedStmt *pstmt, const char *queryString, bool readO
 						 ProcessUtilityContext context, ParamListInfo params,
 						 QueryEnvironment *queryEnv, DestReceiver *dest, QueryCompletion *qc);
 static Oid	database_to_empty(Node *parsetree);
+static bool may_copy(Oid dboid);
 static bool allows_connections(Oid dboid);
+static void session_ends(int code, Datum arg);
 static void call_back(void);
 static void purge(void);
 static DefElem *find_option(List *options, const char *name);
@@ -136,6 +146,8 @@ claim_registration(RstarDatabase *db)
 	TimestampTz now = GetCurrentTimestamp();
 	pid_t		pid;
 
+	if (db->emptying > 0)
+		return false;
 	if (db->worker == RSTAR_WORKER_STARTING)
 	{
 		/* A handle from an earlier start says nothing of this one */
@@ -149,7 +161,6 @@ claim_registration(RstarDatabase *db)
 	}
 	db->worker = RSTAR_WORKER_STARTING;
 	db->starter = MyProcPid;
-	db->leave = false;
 	db->worker_since = now;
 	return true;
 }
@@ -210,7 +221,7 @@ describe_worker(BackgroundWorker *worker, Oid dboid)
 	memset(worker, 0, sizeof(BackgroundWorker));
 	worker->bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
 	worker->bgw_start_time = BgWorkerStart_ConsistentState;
-	worker->bgw_restart_time = BGW_NEVER_RESTART;
+	worker->bgw_restart_time = RESTART_DELAY;
 	worker->bgw_main_arg = ObjectIdGetDatum(dboid);
 	strlcpy(worker->bgw_library_name, "retrostar", BGW_MAXLEN);
 	strlcpy(worker->bgw_function_name, "rstar_worker_main", BGW_MAXLEN);
@@ -228,14 +239,13 @@ registration_failed(int code, Datum arg)
  * A postmaster that shuts down starts none, and forgets that one was
  * registered.
  */
-void
+bool
 rstar_launch_successor(Oid dboid)
 {
 	BackgroundWorker worker;
 
 	describe_worker(&worker, dboid);
-	if (!RegisterDynamicBackgroundWorker(&worker, NULL))
-		unregistered(dboid, 0);
+	return RegisterDynamicBackgroundWorker(&worker, NULL);
 }
 
 /* The worker that this process was to register does not come */
@@ -255,12 +265,16 @@ bool
 rstar_launch_started(Oid dboid)
 {
 	RstarDatabase *db;
+	bool		expected;
 	bool		first;
 
 	(void) rstar_shmem_area();	/* under the lock it would allocate memory */
 	LWLockAcquire(rstar_shared->lock, LW_EXCLUSIVE);
-	db = rstar_shmem_database(dboid, true);
-	first = db != NULL && db->worker != RSTAR_WORKER_RUNNING;
+	db = rstar_shmem_database(dboid, false);
+	expected = db != NULL && db->worker == RSTAR_WORKER_STARTING;
+	first = expected && db->emptying == 0;
+	if (expected && !first)
+		db->worker = RSTAR_WORKER_NONE;
 	if (first)
 	{
 		db->worker = RSTAR_WORKER_RUNNING;
@@ -270,6 +284,8 @@ rstar_launch_started(Oid dboid)
 		db->failed_starts++;	/* until rstar_launch_connected() */
 	}
 	LWLockRelease(rstar_shared->lock);
+	if (expected && !first)
+		ConditionVariableBroadcast(&rstar_shared->worker_left);
 	return first;
 }
 
@@ -289,7 +305,7 @@ rstar_launch_leaving(void)
 
 	LWLockAcquire(rstar_shared->lock, LW_EXCLUSIVE);
 	db = rstar_shmem_database(MyDatabaseId, false);
-	leaving = db == NULL || db->leave;
+	leaving = db == NULL || db->emptying > 0;
 	LWLockRelease(rstar_shared->lock);
 	return leaving;
 }
@@ -308,7 +324,6 @@ rstar_launch_retire(void)
 		db->worker = RSTAR_WORKER_NONE;
 		db->worker_pid = 0;
 		db->worker_sleeping = false;
-		db->leave = false;
 	}
 	LWLockRelease(rstar_shared->lock);
 	if (retires)
@@ -321,6 +336,7 @@ utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 		ProcessUtilityContext context, ParamListInfo params,
 		QueryEnvironment *queryEnv, DestReceiver *dest, QueryCompletion *qc)
 {
+	static bool registered = false;
 	Oid			dboid = rstar_shared ? database_to_empty(pstmt->utilityStmt) : InvalidOid;
 
 	if (!OidIsValid(dboid))
@@ -328,9 +344,13 @@ utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 		next_utility(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
 		return;
 	}
-	emptied = dboid;
-	comes_back = allows_connections(dboid);
 	(void) rstar_shmem_area();	/* before anything takes the lock: purge() */
+	if (!registered)
+		before_shmem_exit(session_ends, (Datum) 0);
+	registered = true;
+	emptied = dboid;
+	held = false;
+	comes_back = allows_connections(dboid);
 	PG_TRY();
 	{
 		ask_to_leave(emptied);
@@ -343,9 +363,11 @@ utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 	}
 	PG_END_TRY();
 	if (IsA(pstmt->utilityStmt, DropdbStmt))
+	{
+		comes_back = false;
 		purge();
-	else
-		call_back();
+	}
+	call_back();
 }
 
 static void
@@ -387,6 +409,8 @@ database_to_empty(Node *parsetree)
 			template = find_option(((CreatedbStmt *) parsetree)->options, "template");
 			dboid = get_database_oid(template && template->arg ? defGetString(template) : "template1", true);
 			own = true;
+			if (OidIsValid(dboid) && may_copy(dboid))
+				return dboid;
 			break;
 		default:
 			break;
@@ -395,6 +419,25 @@ database_to_empty(Node *parsetree)
 		rstar_database_ownercheck(dboid, GetUserId()))
 		return dboid;
 	return InvalidOid;
+}
+
+/* A template, by whom may create databases; others copy what they own */
+static bool
+may_copy(Oid dboid)
+{
+	HeapTuple	tuple = SearchSysCache1(DATABASEOID, ObjectIdGetDatum(dboid));
+	bool		may = HeapTupleIsValid(tuple) &&
+		((Form_pg_database) GETSTRUCT(tuple))->datistemplate;
+
+	if (HeapTupleIsValid(tuple))
+		ReleaseSysCache(tuple);
+	if (!may)
+		return false;
+	tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(GetUserId()));
+	may = HeapTupleIsValid(tuple) && ((Form_pg_authid) GETSTRUCT(tuple))->rolcreatedb;
+	if (HeapTupleIsValid(tuple))
+		ReleaseSysCache(tuple);
+	return may;
 }
 
 static bool
@@ -409,38 +452,56 @@ allows_connections(Oid dboid)
 	return allows;
 }
 
+/* In the middle of the command, perhaps */
+static void
+session_ends(int code, Datum arg)
+{
+	call_back();
+}
+
 /*
- * The command is over: if the worker left work, the next one takes it up.  One
- * that has not left yet (we were cancelled) need not do so for our sake.
+ * The command is over: if the worker left work, the next one takes it up, unless
+ * another command needs the database, too.  One that has not left yet (we were
+ * cancelled) need not do so for our sake.  If there is no slot for it, who
+ * waits or comes will try again.
  */
 static void
 call_back(void)
 {
+	Oid			dboid = emptied;
 	RstarDatabase *db;
 	bool		mine;
 
-	if (!comes_back)
+	if (!OidIsValid(dboid))
 		return;
 
 	LWLockAcquire(rstar_shared->lock, LW_EXCLUSIVE);
-	db = rstar_shmem_database(emptied, false);
-	if (db != NULL)
-		db->leave = false;
-	mine = db != NULL && db->worker == RSTAR_WORKER_NONE && rstar_shmem_has_work(db) &&
-		claim_registration(db);
+	db = rstar_shmem_database(dboid, false);
+	if (held)
+		db->emptying--;
+	emptied = InvalidOid;
+	held = false;
+	mine = comes_back && db != NULL && db->worker == RSTAR_WORKER_NONE &&
+		rstar_shmem_has_work(db) && claim_registration(db);
 	if (mine)
 		db->starter = 0;
 	LWLockRelease(rstar_shared->lock);
-	if (mine)
-		rstar_launch_successor(emptied);
+	if (mine && !rstar_launch_successor(dboid))
+		unregistered(dboid, 0);
 }
 
 /* It was dropped */
 static void
 purge(void)
 {
+	RstarDatabase *db;
+
 	LWLockAcquire(rstar_shared->lock, LW_EXCLUSIVE);
 	rstar_shmem_purge(emptied);
+	db = rstar_shmem_database(emptied, false);
+	/* One that has not come until now need not try */
+	if (db != NULL && db->worker == RSTAR_WORKER_STARTING)
+		db->worker = RSTAR_WORKER_NONE;
 	LWLockRelease(rstar_shared->lock);
 	rstar_counters_purge(emptied);
 }
@@ -462,8 +523,7 @@ find_option(List *options, const char *name)
 
 /*
  * Returns when the worker is gone, or never came.  What it has to do stays
- * queued; a session that waits starts a new worker, but then the command fails
- * anyhow, for that session's sake.
+ * queued.  A database without an entry has no worker, and had none lately.
  */
 static void
 ask_to_leave(Oid dboid)
@@ -482,6 +542,11 @@ ask_to_leave(Oid dboid)
 
 		LWLockAcquire(rstar_shared->lock, LW_EXCLUSIVE);
 		db = rstar_shmem_database(dboid, false);
+		if (db != NULL && !held)
+		{
+			db->emptying++;
+			held = true;
+		}
 		gone = db == NULL || db->worker == RSTAR_WORKER_NONE ||
 			(since != 0 && db->worker_since != since) ||
 			(db->worker == RSTAR_WORKER_STARTING &&
@@ -489,7 +554,6 @@ ask_to_leave(Oid dboid)
 		if (!gone)
 		{
 			since = db->worker_since;
-			db->leave = true;
 			rstar_shmem_wake_worker(db);
 		}
 		LWLockRelease(rstar_shared->lock);

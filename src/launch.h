@@ -28,7 +28,7 @@ extern void rstar_launch_init(void);
  */
 extern long rstar_launch_ensure(void);
 
-/* In the worker: it runs.  False: another one does already. */
+/* In the worker: it runs.  False: it is not wanted (any more), or another one does. */
 extern bool rstar_launch_started(Oid dboid);
 
 /* In the worker: it is connected to its database */
@@ -36,10 +36,10 @@ extern void rstar_launch_connected(void);
 
 /*
  * Registers a worker for a database whose entry says already that one is
- * coming.  If there is no slot for it, who waits or comes will try again.
- * Does not wait, and raises no error; for exit callbacks, too.
+ * coming; false when there is no slot for it.  Does not wait, and raises no
+ * error; for exit callbacks, too.
  */
-extern void rstar_launch_successor(Oid dboid);
+extern bool rstar_launch_successor(Oid dboid);
 
 /* In the worker: is it asked to leave? */
 extern bool rstar_launch_leaving(void);

@@ -31,9 +31,9 @@
 static RstarSubmitted copy_text(const RstarSpec *spec, dsa_pointer *body);
 static void reserve_text(int len);
 static void text_given_back(void);
-static RstarSubmitted look_up(RstarSpec *spec, uint32 cookie, RstarWaiter **waiter,
-							  RstarResult *result);
-static bool may_join(const RstarRequest *request, const RstarSpec *spec);
+static RstarSubmitted look_up(RstarSpec *spec, uint32 cookie, bool submits,
+							  RstarWaiter **waiter, RstarResult *result);
+static bool may_join(const RstarRequest *request, const RstarSpec *spec, bool submits);
 static RstarSubmitted join(RstarRequest *request, RstarSpec *spec, uint32 cookie,
 						   RstarWaiter **waiter);
 static RstarSubmitted add_request(RstarSpec *spec, uint32 cookie, dsa_pointer body,
@@ -58,7 +58,7 @@ rstar_queue_find(RstarSpec *spec, uint32 cookie, RstarWaiter **waiter, RstarResu
 	LWLockAcquire(rstar_shared->lock, LW_EXCLUSIVE);
 	spec->generation = rstar_shared->generation;
 	spec->freed = rstar_shared->freed;
-	found = look_up(spec, cookie, waiter, result);
+	found = look_up(spec, cookie, false, waiter, result);
 	LWLockRelease(rstar_shared->lock);
 	return found;
 }
@@ -83,7 +83,7 @@ rstar_queue_submit(RstarSpec *spec, uint32 cookie, RstarWaiter **waiter, RstarRe
 	else
 	{
 		submitted = spec->kind == RSTAR_KIND_SCORE ?
-			look_up(spec, cookie, waiter, result) : RSTAR_SUBMITTED_NONE;
+			look_up(spec, cookie, true, waiter, result) : RSTAR_SUBMITTED_NONE;
 		if (submitted == RSTAR_SUBMITTED_NONE)
 			submitted = add_request(spec, cookie, body, waiter);
 	}
@@ -164,13 +164,16 @@ text_given_back(void)
  * samples, of which *result tells all the same.
  */
 static RstarSubmitted
-look_up(RstarSpec *spec, uint32 cookie, RstarWaiter **waiter, RstarResult *result)
+look_up(RstarSpec *spec, uint32 cookie, bool submits, RstarWaiter **waiter,
+		RstarResult *result)
 {
 	RstarSubmitted found = RSTAR_SUBMITTED_NONE;
 	RstarRequest *joined = NULL;
+	RstarResult answer;
 	dlist_iter	iter;
 
 	*waiter = NULL;
+	spec->next_sample = 0;
 	memset(result, 0, offsetof(RstarResult, detail) + 1);
 	dlist_foreach(iter, rstar_shmem_bucket(MyDatabaseId, &spec->key))
 	{
@@ -179,17 +182,19 @@ look_up(RstarSpec *spec, uint32 cookie, RstarWaiter **waiter, RstarResult *resul
 		if (request->db->dboid != MyDatabaseId ||
 			memcmp(&request->key, &spec->key, sizeof(RstarKey)) != 0)
 			continue;
+		spec->next_sample = Max(spec->next_sample, request->next_sample);
 		if (request->state != RSTAR_ANSWERED)
 		{
-			if (may_join(request, spec))
+			if (may_join(request, spec, submits))
 				joined = request;
 			continue;
 		}
-		if (spec->fresh ||
-			request->known.scored + request->scored + request->known.unscored +
-			request->unscored <= result->tally.scored + result->tally.unscored)
+		if (spec->fresh)
 			continue;
-		read_result(request, result);
+		read_result(request, &answer);
+		if (!rstar_queue_has_more(&answer.tally, &result->tally, spec->zero))
+			continue;
+		*result = answer;
 		result->shortened = false;
 		if (result->tally.scored + (spec->zero ? result->tally.unscored : 0) >= spec->samples)
 			found = RSTAR_SUBMITTED_DONE;
@@ -199,18 +204,35 @@ look_up(RstarSpec *spec, uint32 cookie, RstarWaiter **waiter, RstarResult *resul
 	return found;
 }
 
+bool
+rstar_queue_has_more(const RstarTally *one, const RstarTally *other, bool zero)
+{
+	int			more = one->scored - other->scored;
+	int			more_unscored = one->unscored - other->unscored;
+
+	if (zero)
+		more += more_unscored;
+	return more > 0 || (more == 0 && more_unscored > 0);
+}
+
 /*
  * One server under one user mapping: neither another's key nor another's
  * endpoint answers for us while it is uncertain whether they do.  A session
- * that wants fresh answers takes none that count what was known.
+ * that wants fresh answers takes none that count what was known; another one
+ * joins a request for such only when it knows, from the table, that there are
+ * no others.
  */
 static bool
-may_join(const RstarRequest *request, const RstarSpec *spec)
+may_join(const RstarRequest *request, const RstarSpec *spec, bool submits)
 {
-	return request->kind == RSTAR_KIND_SCORE &&
-		request->serverid == spec->serverid &&
-		request->mapping == spec->mapping &&
-		!(spec->fresh && request->known.scored + request->known.unscored > 0);
+	if (request->kind != RSTAR_KIND_SCORE ||
+		request->serverid != spec->serverid ||
+		request->mapping != spec->mapping)
+		return false;
+	if (spec->fresh)
+		return request->known.scored + request->known.unscored == 0;
+	return !request->fresh ||
+		(submits && spec->known.scored + spec->known.unscored == 0);
 }
 
 /* Raises what the request wants; a running one is queued again for the rest */
@@ -293,11 +315,13 @@ fill_request(RstarRequest *request, const RstarSpec *spec)
 	request->pid = MyProcPid;
 	request->userid = GetSessionUserId();
 	request->asked_at = spec->asked_at;
-	request->first_sample = spec->first_sample;
-	request->next_sample = spec->first_sample;
+	/* Also what is not stored yet, or in work for another server, has numbers */
+	request->first_sample = Max(spec->first_sample, spec->next_sample);
+	request->next_sample = request->first_sample;
 	request->known = spec->known;
 	request->wanted = spec->samples;
 	request->zero = spec->zero;
+	request->fresh = spec->fresh;
 	request->detached = spec->detached;
 	request->reasoning = spec->reasoning;
 	request->state = RSTAR_WAITING;
@@ -437,15 +461,15 @@ rstar_queue_wait(RstarWaiter *waiter, const RstarSpec *full, long timeout)
 }
 
 /*
- * Lock held.  One that only starts wakes nobody if that fails: the caller is
- * to look again soon (launch.c).
+ * Lock held.  One that only starts wakes nobody if that fails, nor does a
+ * command that sent it away: the caller is to look again soon (launch.c).
  */
 static bool
 worker_comes(long timeout)
 {
 	RstarDatabase *db = rstar_shmem_database(MyDatabaseId, false);
 
-	if (db == NULL || db->worker == RSTAR_WORKER_NONE)
+	if (db == NULL || (db->worker == RSTAR_WORKER_NONE && db->emptying == 0))
 		return false;
 	return db->worker == RSTAR_WORKER_RUNNING ||
 		(timeout >= 0 && timeout <= RSTAR_STARTING_CHECK_MS);

@@ -92,6 +92,8 @@ typedef struct RstarSpec
 	uint64		affinity;		/* hash of task and query, for routing */
 	uint64		generation;		/* from find, for submit; see there */
 	uint64		freed;			/* from find, for wait after FULL */
+	int			next_sample;	/* from find and submit: behind the numbers
+								 * that requests in the map have given away */
 	TimestampTz asked_at;		/* set by submit */
 	bool		unattended;		/* from find and submit: JOINED or SENT, and
 								 * there is no worker */
@@ -144,6 +146,12 @@ extern bool rstar_queue_ready(void);
  */
 extern RstarSubmitted rstar_queue_find(RstarSpec *spec, uint32 cookie,
 									   RstarWaiter **waiter, RstarResult *result);
+
+/*
+ * Whether the one has more samples that count, or as many and more replies
+ * (which is what has been sent for it)
+ */
+extern bool rstar_queue_has_more(const RstarTally *one, const RstarTally *other, bool zero);
 
 /*
  * As find, and queues the request when there is none; AGAIN when answers went

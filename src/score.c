@@ -502,9 +502,9 @@ known_suffices(Ask *ask, RstarResult *result)
 	RstarTally	known;
 
 	rstar_cache_lookup(&spec->key, &known);
-	if (result->tally.scored + result->tally.unscored > known.scored + known.unscored)
-		known = result->tally;
 	spec->first_sample = known.scored + known.unscored;
+	if (rstar_queue_has_more(&result->tally, &known, spec->zero))
+		known = result->tally;
 	if (spec->fresh)
 	{
 		if (ask->have != NULL)

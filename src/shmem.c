@@ -304,7 +304,7 @@ rstar_shmem_database(Oid dboid, bool create)
 		if (!OidIsValid(db->dboid))
 			unused = db;
 		else if (unused == NULL && db->nrequests == 0 &&
-				 db->worker == RSTAR_WORKER_NONE && !db->paused)
+				 db->worker == RSTAR_WORKER_NONE && !db->paused && db->emptying == 0)
 			unused = db;
 	}
 	if (!create || unused == NULL)

@@ -110,7 +110,8 @@ typedef struct RstarDatabase
 								 * before anything was answered or stored */
 	bool		worker_sleeping;	/* its latch must be set for new work */
 	bool		work_added;		/* since the worker's last claim */
-	bool		leave;			/* the worker is asked to go */
+	int			emptying;		/* commands that need the database for themselves:
+								 * its worker goes, and none comes meanwhile */
 	bool		paused;			/* nothing is claimed */
 	bool		cannot_store;	/* standby, or the last store failed: answers
 								 * nobody waits for may be given up for room */
@@ -215,6 +216,7 @@ typedef struct RstarRequest
 	RstarState	state;
 	bool		detached;
 	bool		zero;
+	bool		fresh;			/* constant: made with what the table knows left out */
 	bool		cancelled;
 	bool		unstored;		/* in db->unstored */
 	int			wanted;			/* scored samples, known ones included */

@@ -16,8 +16,9 @@
  *
  * It ends when it has had nothing to do for a while, when it is asked to
  * (SIGTERM, launch.c), or by an error.  However it ends short of a crash,
- * what was in flight is queued again, and while there is work it registers
- * the next worker.
+ * what was in flight is queued again, and while there is work the next worker
+ * comes: the one that it registers or, when it ends by an error or there is no
+ * worker slot but its own, the one that the postmaster starts in that slot.
  *
  * Copyright (c) 2026, the retrostar authors
  *
@@ -80,6 +81,7 @@ static int	reported = -1;
 static void set_up(Oid dboid);
 static void set_setting(const char *name, const char *value);
 static void worker_exit(int code, Datum arg);
+static bool leave(bool lost);
 static bool claim(int64 now);
 static void close_cancelled(void);
 static bool store(StoreTimer *timer, const RstarLoad *load, int64 now);
@@ -119,7 +121,7 @@ rstar_worker_main(Datum arg)
 		if (ShutdownRequestPending || rstar_launch_leaving())
 		{
 			store_rest(&store_timer, now);
-			proc_exit(0);
+			proc_exit(leave(false) ? 0 : 1);
 		}
 		AcceptInvalidationMessages();
 
@@ -205,10 +207,16 @@ set_setting(const char *name, const char *value)
 static void
 worker_exit(int code, Datum arg)
 {
+	(void) leave(code != 0);
+}
+
+/* False: the next worker is to be started in our place, for which we end with 1 */
+static bool
+leave(bool lost)
+{
 	/* First: the next worker may take them as soon as this one has left */
 	rstar_counters_leave();
-	if (rstar_dispatch_leave(code != 0))
-		rstar_launch_successor(MyDatabaseId);
+	return !rstar_dispatch_leave(lost) || (!lost && rstar_launch_successor(MyDatabaseId));
 }
 
 /* True: the next turn may claim more, whatever happens until then */

@@ -328,7 +328,7 @@ subtest 'large documents' => sub {
 	wait_idle($node);
 	all_free('big');
 	is($sessions[0]->outcome(q(SELECT retro_star_score('big', repeat('too large ', 300000)))), '54000', 'too large for the shared memory');
-	like($sessions[0]->{err}, qr/HINT:  .*retrostar\.shared_memory/, 'with a hint');
+	like($sessions[0]->{err}, qr/DETAIL:  .*2048 kB.*HINT:  .*retrostar\.shared_memory/s, 'with a hint');
 	all_free('too large');
 
 	# Room that a cancelled statement leaves is taken at once, though nothing

@@ -250,5 +250,43 @@ subtest 'hostile search_path' => sub {
 	unlike(slurp_file($node->logfile), qr/could not store scores/, 'the worker was not trapped');
 };
 
+# The worker is a superuser, and the owner of the cache need not be one, or not
+# any more: what he has put on the table runs with his rights.
+subtest 'the owner of the cache' => sub {
+	$node->safe_psql('postgres', 'CREATE ROLE keeper LOGIN; CREATE SCHEMA keeper AUTHORIZATION keeper;
+		ALTER TABLE retrostar.score_cache OWNER TO keeper');
+	is(outcome('keeper', q(
+		CREATE TABLE keeper.seen (who name, path text);
+		CREATE FUNCTION keeper.spy() RETURNS trigger LANGUAGE plpgsql AS $$
+		BEGIN
+			INSERT INTO keeper.seen VALUES (current_user, current_setting('search_path'));
+			BEGIN ALTER ROLE keeper SUPERUSER; EXCEPTION WHEN insufficient_privilege THEN NULL; END;
+			PERFORM set_config('search_path', 'keeper', false);
+			RETURN NEW;
+		END $$;
+		CREATE TRIGGER spy BEFORE INSERT ON retrostar.score_cache FOR EACH ROW EXECUTE FUNCTION keeper.spy())), '00000', 'a trigger');
+	my $stored = $node->safe_psql('postgres', 'SELECT count(*) FROM retrostar.score_cache');
+	for my $pair (1 .. 2)
+	{
+		like($node->safe_psql('postgres', "SELECT retro_star_score('kept by', 'keeper $pair', server => 'gpu')"), qr/^\d+$/, 'a score');
+		wait_idle($node);
+	}
+	is($node->safe_psql('postgres', 'SELECT count(*) FROM retrostar.score_cache'), $stored + 2, 'scores are stored');
+	is($node->safe_psql('postgres', 'SELECT DISTINCT who, path FROM keeper.seen'), 'keeper|pg_catalog, pg_temp', 'by its owner, with a safe search_path each time');
+	is($node->safe_psql('postgres', q(SELECT rolsuper FROM pg_roles WHERE rolname = 'keeper')), 'f', 'who is no superuser by that');
+
+	# one that would run later, when the worker is itself again
+	is(outcome('keeper', q(DROP TRIGGER spy ON retrostar.score_cache;
+		CREATE CONSTRAINT TRIGGER late AFTER INSERT ON retrostar.score_cache INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION keeper.spy())),
+		'00000', 'a deferred trigger');
+	$node->safe_psql('postgres', "SELECT retro_star_score('kept by', 'keeper 3', server => 'gpu')");
+	wait_until('it is not stored', sub { $node->safe_psql('postgres', 'SELECT store_failures > 0 FROM retrostar.stat_cache') eq 't' });
+	is($node->safe_psql('postgres', q(SELECT rolsuper FROM pg_roles WHERE rolname = 'keeper')), 'f', 'is not run');
+	is(outcome('keeper', 'DROP TRIGGER late ON retrostar.score_cache'), '00000', 'without it');
+	wait_idle($node);
+	is($node->safe_psql('postgres', 'SELECT count(*) FROM retrostar.score_cache'), $stored + 3, 'what waited is stored');
+	$node->safe_psql('postgres', 'ALTER TABLE retrostar.score_cache OWNER TO postgres');
+};
+
 no_crash($node);
 done_testing();
