@@ -469,7 +469,8 @@ rstar_dispatch_sleep(void)
 
 	LWLockAcquire(rstar_shared->lock, LW_EXCLUSIVE);
 	db = my_database();
-	sleeps = !db->work_added;
+	/* a claim takes note of new work, but not of what came for others to do */
+	sleeps = !db->work_added && dlist_is_empty(&db->cancelled) && !db->leave;
 	db->worker_sleeping = sleeps;
 	LWLockRelease(rstar_shared->lock);
 	return sleeps;

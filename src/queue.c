@@ -30,6 +30,7 @@
 
 static RstarSubmitted copy_text(const RstarSpec *spec, dsa_pointer *body);
 static void reserve_text(int len);
+static void text_given_back(void);
 static RstarSubmitted look_up(RstarSpec *spec, uint32 cookie, RstarWaiter **waiter,
 							  RstarResult *result);
 static bool may_join(const RstarRequest *request, const RstarSpec *spec);
@@ -86,19 +87,23 @@ rstar_queue_submit(RstarSpec *spec, uint32 cookie, RstarWaiter **waiter, RstarRe
 		if (submitted == RSTAR_SUBMITTED_NONE)
 			submitted = add_request(spec, cookie, body, waiter);
 	}
-	if (submitted != RSTAR_SUBMITTED_SENT)
-		reserve_text(-spec->body_len);
-	LWLockRelease(rstar_shared->lock);
-
 	if (submitted != RSTAR_SUBMITTED_SENT && DsaPointerIsValid(body))
+	{
 		dsa_free(rstar_shmem_area(), body);
+		reserve_text(-spec->body_len);
+		/* where there is no place, one that comes free wakes who waits */
+		if (submitted != RSTAR_SUBMITTED_FULL)
+			text_given_back();
+	}
+	LWLockRelease(rstar_shared->lock);
 	return submitted;
 }
 
 /*
  * Copies the text before the request is made, so that the lock is not held
  * meanwhile.  Room is reserved first: an allocation that fails although
- * nobody has reserved any will never succeed.
+ * nobody has reserved any, nor given any back since we looked, will never
+ * succeed.
  */
 static RstarSubmitted
 copy_text(const RstarSpec *spec, dsa_pointer *body)
@@ -127,7 +132,9 @@ copy_text(const RstarSpec *spec, dsa_pointer *body)
 	}
 	LWLockAcquire(rstar_shared->lock, LW_EXCLUSIVE);
 	reserve_text(-spec->body_len);
-	alone = !rstar_details_evict() && rstar_shared->text_bytes == 0;
+	alone = !rstar_details_evict() && rstar_shared->text_bytes == 0 &&
+		rstar_shared->freed == spec->freed;
+	text_given_back();
 	LWLockRelease(rstar_shared->lock);
 	return alone ? RSTAR_SUBMITTED_TOO_LARGE : RSTAR_SUBMITTED_FULL;
 }
@@ -137,6 +144,19 @@ reserve_text(int len)
 {
 	rstar_shmem_owner()->text_bytes += len;
 	rstar_shared->text_bytes += len;
+}
+
+/*
+ * Lock held.  Who waits because of what we had reserved looks again, if nobody
+ * has any more who would wake him.
+ */
+static void
+text_given_back(void)
+{
+	if (rstar_shared->text_bytes > 0)
+		return;
+	rstar_shared->freed++;
+	rstar_shmem_wake_space(false);
 }
 
 /*

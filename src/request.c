@@ -237,7 +237,8 @@ rstar_shmem_release_waiter(RstarWaiter *waiter)
 	waiter->owner = NULL;
 	waiter->request = NULL;
 	dlist_push_head(&rstar_shared->free_waiters, &waiter->owner_link);
-	rstar_shared->free_waiters_count++;
+	if (rstar_shared->free_waiters_count++ == 0)
+		rstar_shared->freed++;
 	rstar_shmem_settle(request);
 }
 

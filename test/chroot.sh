@@ -79,9 +79,9 @@ chroot_make()
 	if ! chroot_whole "$dir" "${*:2}"; then
 		# one that could not be looked at to the end is not damaged
 		if chroot_late; then return 1; fi
-		rm -rf --one-file-system "$dir" "$dir.partial"
+		rm -rf --one-file-system "$dir"
 		echo "Making a chroot of Debian $suite in $dir ..."
-		chroot_debootstrap "$dir.partial" "$suite" "$mirror" &&
+		chroot_again chroot_debootstrap "$dir.partial" "$suite" "$mirror" &&
 			chroot_configure "$dir.partial" "$suite" "$mirror" &&
 			chroot_apt "$dir.partial" "${@:3}" &&
 			echo "${*:2}" >"$dir.partial/.made-of" &&
@@ -114,6 +114,7 @@ chroot_debootstrap()
 	# an older debootstrap has no script for a newer suite
 	[ -e "$script" ] || script=/usr/share/debootstrap/scripts/sid
 	[[ "$3" != https:* ]] || include=(--include=ca-certificates)
+	rm -rf --one-file-system "$1"
 	mkdir -p "${1%/*}"
 	chroot_logged chroot_unshare debootstrap --variant=minbase --keyring=$chroot_keyring \
 		"${include[@]}" "$2" "$1" "$3" "$script"
@@ -143,9 +144,20 @@ chroot_configure()
 # DIR PACKAGE...
 chroot_apt()
 {
-	chroot_logged chroot_run --network "$1" apt-get update &&
-		chroot_logged chroot_run --network "$1" apt-get install -y "${@:2}" &&
+	chroot_again chroot_logged chroot_run --network "$1" apt-get -o APT::Update::Error-Mode=any update &&
+		chroot_again chroot_logged chroot_run --network "$1" apt-get install -y "${@:2}" &&
 		chroot_logged chroot_run "$1" apt-get clean
+}
+
+# COMMAND...: three times at most, for a mirror may have a bad moment
+chroot_again()
+{
+	local failures=0
+
+	until "$@"; do
+		if [ $((failures += 1)) = 3 ] || chroot_late; then return 1; fi
+		sleep 5
+	done
 }
 
 # COMMAND...: what it says is shown only when it fails

@@ -292,7 +292,7 @@ build_assert()
 # MIRROR PREFIX: runs in the chroot
 compile_assert()
 {
-	local mirror=$1 prefix=$2 options
+	local mirror=$1 prefix=$2 options try
 
 	set -euo pipefail
 	mkdir -p /tmp/build/lists/partial /tmp/build/cache/archives/partial /tmp/build/source
@@ -301,8 +301,12 @@ compile_assert()
 	echo "deb-src $mirror bookworm main" >sources.list
 	options=(-o Dir::Etc::SourceList=/tmp/build/sources.list -o Dir::Etc::SourceParts=/dev/null
 		-o Dir::State::Lists=/tmp/build/lists -o Dir::Cache=/tmp/build/cache)
-	apt-get "${options[@]}" update
-	apt-get "${options[@]}" source --download-only postgresql-15
+	for try in 1 2 3; do
+		if apt-get "${options[@]}" -o APT::Update::Error-Mode=any update &&
+			apt-get "${options[@]}" source --download-only postgresql-15; then break; fi
+		[ "$try" != 3 ]
+		sleep 5
+	done
 	tar -xf postgresql-15_*.orig.tar.* -C source --strip-components=1
 	cd source
 	./configure -q --prefix="$prefix" --enable-cassert --enable-tap-tests --with-openssl --with-lz4 CFLAGS=-O1

@@ -51,7 +51,7 @@ for (my $first = 0; $first < $queries; $first += $batch)
 	{
 		foreach my $prefetch ('on', 'off')
 		{
-			$sql .= "RESET ALL; DEALLOCATE ALL; SET statement_timeout = '60s';"
+			$sql .= "RESET ALL; DEALLOCATE ALL; SET statement_timeout = '10min';"
 			  . " SET retrostar.prefetch = $prefetch; $statement->{before}\n"
 			  . "\\echo \@\@ $prefetch\n$statement->{query};\n$statement->{after}\n\\echo \@\@ end\nROLLBACK;\n";
 		}

@@ -12,7 +12,8 @@
 #                 repeated
 #
 # PG_CONFIG chooses the PostgreSQL, for example one built with assertions.
-# On failure the logs are kept, and their place is printed.
+# On failure the logs are kept, and their place is printed.  A part that does
+# not end is ended after an hour.
 
 # Functions are called by name
 # shellcheck disable=SC2317
@@ -57,7 +58,7 @@ options()
 				[[ " ${parts[*]} " == *" ${2:-} "* ]] || setup_die "--only takes one of: ${parts[*]}"
 				chosen+=("$2")
 				shift 2 ;;
-			-h|--help) sed -n '3,16s/^# \{0,1\}//p' "$0"; exit ;;
+			-h|--help) sed -n '3,17s/^# \{0,1\}//p' "$0"; exit ;;
 			*) setup_die "unknown option \"$1\"; see test/run.sh --help" ;;
 		esac
 	done
@@ -69,18 +70,19 @@ options()
 #
 
 # LOG COMMAND...: runs it in the copy of the sources, in a process group of its
-# own, which a signal to this script ends
+# own, which a signal to this script ends, and for an hour at most
 run()
 {
 	local log=$logs/$1.log status=0
+	running=$1
 	shift
 
 	set -m
-	(cd "$work/source" && exec "${run_as[@]}" "$@") </dev/null >"$log" 2>&1 &
+	(cd "$work/source" && exec timeout -k 60 3600 "${run_as[@]}" "$@") </dev/null >"$log" 2>&1 &
 	group=$!
 	set +m
-	running=$log
 	wait $group || status=$?
+	[ $status != 124 ] || echo 'Ended: it ran for an hour.' >>"$log"
 	group='' running=''
 	return $status
 }
@@ -137,8 +139,11 @@ clean_up()
 	wait
 	# perhaps its time was up: where was it?
 	if [ "$status" = 143 ] && [ -n "$running" ]; then
-		printf 'Ended in %s:\n' "${running##*/}"
-		tail -n 20 "$running"
+		printf 'Ended in %s:\n' "$running"
+		tail -n 20 "$logs/$running.log"
+		keep_outputs "$running"
+		touch "$work/keep"
+		printf 'Logs: %s\n' "$logs"
 	fi
 	if [ -n "$work" ]; then
 		# servers that a test program left behind

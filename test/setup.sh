@@ -19,6 +19,8 @@ for setup_name in ${!PG*}; do
 	[ "$setup_name" = PG_CONFIG ] || unset "$setup_name"
 done
 export LC_ALL=C.UTF-8
+# pg_ctl and pg_regress wait a minute only, too little for a slow machine
+export PGCTLTIMEOUT=180
 
 setup_die()
 {
@@ -208,7 +210,9 @@ setup_apt()
 	echo 'create_main_cluster = off' >$directory/retrostar-setup.conf
 
 	setup_say "Reading the lists of packages ..."
-	setup_logged "$log" apt-get update
+	# one that cannot be had may be of no interest here
+	setup_tried "$log" apt-get -o APT::Update::Error-Mode=any update ||
+		setup_say "Not all of them could be read."
 	packages=()
 	for name; do
 		if [ "$name" != postgresql ]; then
@@ -221,20 +225,25 @@ setup_apt()
 		fi
 	done
 	setup_say "Installing ${packages[*]} ..."
-	setup_logged "$log" apt-get install -y --no-install-recommends "${packages[@]}"
+	if ! setup_tried "$log" apt-get install -y --no-install-recommends "${packages[@]}"; then
+		tail -n 20 "$log" >&2
+		setup_die "could not install ${packages[*]}"
+	fi
 )
 
 # LOG COMMAND...: another apt may be at work; it is waited for (the option does
-# that for one of its two locks only)
-setup_logged()
+# that for one of its two locks only).  A mirror may have a bad moment: three
+# failures of another kind are one.
+setup_tried()
 {
-	local log=$1 try=0
+	local log=$1 locked=0 failures=0
 	shift
 
 	until "$1" -o DPkg::Lock::Timeout=300 "${@:2}" >"$log" 2>&1; do
-		if ! grep -q 'Could not get lock' "$log" || [ $((try += 1)) -gt 60 ]; then
-			tail -n 20 "$log" >&2
-			setup_die "\"$*\" failed"
+		if grep -q 'Could not get lock' "$log"; then
+			[ $((locked += 1)) -le 60 ] || return
+		else
+			[ $((failures += 1)) -lt 3 ] || return
 		fi
 		sleep 5
 	done

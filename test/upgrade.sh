@@ -72,7 +72,7 @@ start_simulator()
 		>"$work/simulator.log" 2>&1 &
 	simulator=$!
 	until [ -s "$work/port" ]; do
-		[ $((try += 1)) -lt 600 ] || setup_die "the simulator does not start"
+		[ $((try += 1)) -lt 1800 ] || setup_die "the simulator does not start"
 		sleep 0.1
 	done
 }
@@ -177,19 +177,20 @@ ok()
 
 clean_up()
 {
-	local status=$? data
+	local status=$? data pid
 
 	trap '' HUP INT TERM
 	trap - EXIT
 	cd /
 	if [ -n "$work" ]; then
 		for data in old new; do
-			[ ! -e "$work/data-$data/postmaster.pid" ] ||
-				kill -QUIT "$(head -n 1 "$work/data-$data/postmaster.pid")" 2>/dev/null
+			pid=$(head -n 1 "$work/data-$data/postmaster.pid" 2>/dev/null) || continue
+			# one that was killed has left its file
+			kill -QUIT "$pid" 2>/dev/null || continue
+			while [ -e "$work/data-$data/postmaster.pid" ]; do sleep 0.1; done
 		done
 		[ -z "$simulator" ] || kill "$simulator" 2>/dev/null
 		wait
-		while [ -e "$work/data-old/postmaster.pid" ] || [ -e "$work/data-new/postmaster.pid" ]; do sleep 0.1; done
 		rm -rf "$work"
 	fi
 	exit "$status"

@@ -14,7 +14,7 @@ import time
 import traceback
 
 sys.dont_write_bytecode = True
-from simclient import WORK, Conn, Sim, chat_body, prompt, running  # noqa: E402
+from simclient import LONG, WORK, Conn, Sim, chat_body, prompt, running  # noqa: E402
 
 BINARY = Sim.binary = sys.argv[1]
 ONLY = sys.argv[2] if len(sys.argv) > 2 else ""
@@ -53,11 +53,8 @@ def test_options():
     # A parent that dies takes the simulator with it
     f = os.path.join(WORK, "orphan")
     subprocess.run(["sh", "-c", f"'{BINARY}' --die-with-parent --port-file '{f}' & "
-                    f"while [ ! -e '{f}' ]; do sleep 0.02; done"], timeout=20)
-    end = time.time() + 5
-    while os.path.exists(f) and time.time() < end:
-        time.sleep(0.02)
-    check("--die-with-parent", not os.path.exists(f))
+                    f"while [ ! -e '{f}' ]; do sleep 0.02; done"], timeout=LONG)
+    check("--die-with-parent", until(lambda: not os.path.exists(f)))
 
 
 def test_chat():
@@ -145,15 +142,12 @@ def test_score():
 
 def test_schedule():
     s = Sim("--delay-ms", 100)
-    t = time.time()
-    s.chat()
-    check("delay", 0.09 < time.time() - t < 0.5, time.time() - t)
+    takes(s, "delay", lambda usage: 0.1)
     s.control(delay_ms=0, prefill_tps=1000, decode_tps=2000)
-    t = time.time()
-    u = s.chat().json()["usage"]
-    want = u["prompt_tokens"] / 1000 + u["completion_tokens"] / 2000
-    check("GPU-like service time", want - 0.03 < time.time() - t < want + 0.3, want, time.time() - t)
-    s.control(prefill_tps=0, decode_tps=0, hold=True, max_running=2, max_queue=2)
+    takes(s, "GPU-like service time",
+          lambda usage: usage["prompt_tokens"] / 1000 + usage["completion_tokens"] / 2000)
+    s.reset()
+    s.control(delay_ms=0, hold=True, max_running=2, max_queue=2)
     c = [s.begin(doc=str(i)) for i in range(4)]
     check("two run, two wait", s.wait("running=eq2&queued=eq2"), s.stats())
     r = s.chat("one too many")
@@ -169,7 +163,7 @@ def test_schedule():
     check("release all", s.ctl("POST", "/sim/release").json()["released"] == 1)
     check("the other", c[3].recv().status == 200)
     st = s.stats()
-    check("counters", (st["peak_running"], st["peak_queued"], st["refused"], st["completed"]) == (2, 2, 1, 4), st)
+    check("counters", (st["peak_running"], st["peak_queued"], st["refused"], st["completed"]) == (2, 2, 1, 2), st)
     c = s.begin(n=2)
     d = s.begin(n=1)
     check("n takes n slots", s.wait("running=eq1&running_samples=eq2&queued=1"), s.stats())
@@ -185,9 +179,9 @@ def test_schedule():
     s.control(disconnect_ms=80)
     c = s.begin()
     s.wait("held=1")
-    t = time.time()
+    t = time.monotonic()
     c.close()
-    check("noticed late", s.wait("aborted=4") and time.time() - t > 0.06, time.time() - t)
+    check("noticed late", s.wait("aborted=4") and time.monotonic() - t > 0.07, time.monotonic() - t)
     s.reset()
     s.control(hold=True)
     c = s.begin(rid="job-1")
@@ -214,6 +208,17 @@ def test_schedule():
     c.sock.shutdown(socket.SHUT_WR)
     check("half-close is gone", s.wait("aborted=1"), s.stats())
     s.stop()
+
+
+def takes(s, what, seconds):
+    """A request never takes less, and not much more unless the machine is busy"""
+    for _ in range(50):
+        t = time.monotonic()
+        want = seconds(s.chat().json()["usage"])
+        took = time.monotonic() - t
+        if took < want + 0.3:
+            break
+    check(what, want - 0.001 < took < want + 0.3, want, took)
 
 
 def test_fixed():
@@ -342,9 +347,9 @@ GRAMMARS = {
 
 def test_llamacpp():
     s = Sim("--dialect", "llamacpp", "--context", 1024)
-    idle = Conn(s, timeout=20)
+    idle = Conn(s)
     r = idle.ask("GET", "/health")
-    began = time.time()
+    began = time.monotonic()
     check("keep-alive header", r.headers.get("keep-alive") == "timeout=5, max=100", r)
     for grammar, good in GRAMMARS.items():
         r = s.chat(grammar=grammar)
@@ -360,6 +365,7 @@ def test_llamacpp():
     check("no role", r.status == 500 and r.json() == {"error": {"code": 500, "type": "server_error", "message":
           'Failed to parse messages: Missing \'role\' in message: {"content":"x"}'}}, r)
     check("no messages", s.chat(messages=[]).status == 200)
+    s.control(idle_close_ms=LONG * 1000)
     c = Conn(s)
     got = [c.ask("POST", "/v1/chat/completions", chat_body("d", "q")).headers.get("connection") for _ in range(100)]
     check("the 100th answer is the connection's last",
@@ -374,14 +380,14 @@ def test_llamacpp():
     s.control(dialect="llamacpp")
     # began anew with the change of settings
     check("idle connections are closed after five seconds",
-          idle.recv().end == "closed" and time.time() - began > 4.9, time.time() - began)
+          idle.recv().end == "closed" and time.monotonic() - began > 4.9, time.monotonic() - began)
     s.stop()
 
 
 def test_term():
     s = Sim("--term-hold")
     check("--term-hold: nothing in flight, it ends", s.stop() == 0)
-    s = Sim("--term-hold", "--max-running", 1, "--delay-ms", 300)
+    s = Sim("--term-hold", "--max-running", 1, "--delay-ms", 1000 * LONG)
     idle, running_one, queued_one = Conn(s), s.begin(), s.begin(doc="another")
     check("one runs, one waits", s.wait("running=1&queued=1"), s.stats())
     s.proc.send_signal(signal.SIGTERM)
@@ -389,8 +395,7 @@ def test_term():
     check("no new connections", until(lambda: refused(s)))
     check("idle ones are closed", idle.recv().end == "closed")
     for conn in (running_one, queued_one):
-        conn.sock.settimeout(0.4)
-        check("no answer, no close", conn.recv().end == "timeout")
+        check("no answer, no close", conn.silent())
     check("still there", s.proc.poll() is None)
     check("a second SIGTERM ends it", s.stop() == 0)
     check("and its connections", running_one.recv().end in ("closed", "reset"))
@@ -474,9 +479,9 @@ def test_status_modes():
     r = s.chat(mark="redirect=http://127.0.0.1:1/x,status=302")
     check("redirect", r.status == 302 and r.headers["location"] == "http://127.0.0.1:1/x", r)
     check("redirect 307", s.chat(mark="redirect=/y").status == 307)
-    t = time.time()
+    t = time.monotonic()
     r = s.chat(mark="status=500,delay=80")
-    check("late failure", r.status == 500 and time.time() - t > 0.07)
+    check("late failure", r.status == 500 and time.monotonic() - t > 0.07)
     check("unknown mode", s.chat(mark="nosuch").status == 400)
     check("unknown parameter", s.chat(mark="status=500,nosuch=1").status == 400)
     s.control(dialect="vllm")
@@ -605,18 +610,24 @@ def transport(s, name):
           int(r.headers["content-length"]) > 1000, r)
     r = s.chat(mark="chunked-cut=300")
     check(f"{name}: chunked-cut", r.status == 200 and r.end in ("closed", "reset"), r)
-    r = s.chat(mark="stall=200", timeout=0.3)
-    check(f"{name}: stall", r.status == 200 and r.end == "timeout" and len(r.body) == 200, r)
-    t = time.time()
+    c = s.begin(mark="stall=200")
+    r = c.recv(head_only=True)
+    while len(c.rest) < 200 and c.more(r):
+        pass
+    check(f"{name}: stall", r.status == 200 and c.silent() and len(c.rest) == 200, r, c.rest)
+    c.close()
+    t = time.monotonic()
     r = s.chat(mark="drip=20,bytes=300")
-    check(f"{name}: drip", r.end == "whole" and "<score>" in r.text() and time.time() - t > 0.06, r)
+    check(f"{name}: drip", r.end == "whole" and "<score>" in r.text() and time.monotonic() - t > 0.06, r)
     r = s.chat(mark="close")
     check(f"{name}: close", r.status == 0 and r.body == b"" and r.end in ("closed", "reset"), r)
-    r = s.chat(mark="hang", timeout=0.2)
-    check(f"{name}: hang", r.status == 0 and r.end == "timeout", r)
+    c = s.begin(mark="hang")
+    check(f"{name}: hang", c.silent() and s.wait("running=eq1&hung=eq1"), s.stats())
+    c.close()
     check(f"{name}: hang freed", s.wait("running=0&hung=0"), s.stats())
-    r = s.chat(mark="silent", timeout=0.2)
-    check(f"{name}: silent", r.end == "timeout" and s.stats()["running"] == 0, r)
+    c = s.begin(mark="silent")
+    check(f"{name}: silent", c.silent() and s.stats()["running"] == 0, s.stats())
+    c.close()
     c = Conn(s)
     c.send("POST", "/v1/chat/completions", chat_body("d", "q", "last"))
     r = c.recv()
@@ -646,16 +657,15 @@ def test_transport_modes():
     check("bad-length", r.headers["content-length"] == "-5", r)
     r = s.chat(mark="huge-header=100000")
     check("huge-header", len(r.headers.get("x-padding", "")) == 100000, r)
-    t = time.time()
+    t = time.monotonic()
     r = s.chat(mark="reset,delay=80")
-    check("late reset", r.end == "reset" and time.time() - t > 0.07, r)
+    check("late reset", r.end == "reset" and time.monotonic() - t > 0.07, r)
     c = s.begin(mark="hang")
     s.wait("hung=1")
     s.reset()
     check("reset closes what hangs", c.recv().end == "closed")
     s.chat(mark="cut=10"), s.chat(mark="close"), s.chat(mark="reset")
-    st = s.stats()
-    check("broken off", st["broken_off"] == st["chat"] == 3, st)
+    check("broken off", s.wait("broken_off=eq3&chat=eq3"), s.stats())
     c = Conn(s)
     c.sock.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nX-Sim: status=413,early\r\n"
                    b"Content-Type: application/json\r\nContent-Length: 100000000\r\n\r\n{\"mod")
@@ -714,24 +724,30 @@ def test_connections():
     c = Conn(s)
     got = [c.ask("POST", "/v1/chat/completions", chat_body("d", "q")).headers.get("connection") for _ in range(3)]
     check("close after 3", got[2] == "close" and got[0] != "close" and c.recv().end == "closed", got)
-    s.control(close_after=0, idle_close_ms=100)
+    s.control(close_after=0, idle_close_ms=LONG * 1000)
     c = Conn(s)
     c.ask("GET", "/health")
-    t = time.time()
-    check("idle close", c.recv().end == "closed" and 0.07 < time.time() - t < 2, time.time() - t)
+    t = time.monotonic()
+    s.control(idle_close_ms=100)
+    check("idle close", c.recv().end == "closed" and time.monotonic() - t > 0.09, time.monotonic() - t)
     c = Conn(s)
     check("idle close of a fresh one", c.recv().end == "closed")
-    check("not while it works", s.chat(mark="none,delay=200").status == 200)
+    s.control(idle_close_ms=LONG * 1000)
+    works = s.begin(mark="hold")
+    s.control(idle_close_ms=1)
+    check("idle close, at once", Conn(s).recv().end == "closed")
+    s.ctl("POST", "/sim/release")
+    check("not while it works", works.recv().status == 200)
+    check("then, too", works.recv().end == "closed" and s.wait("connections=0"), s.stats())
     s.control(idle_close_ms=0, max_connections=2)
-    a, b, d = Conn(s), Conn(s), Conn(s, timeout=0.3)
+    a, b, d = Conn(s), Conn(s), Conn(s)
     d.send("GET", "/health")
-    check("third waits in the backlog", d.recv().end == "timeout")
+    check("third waits in the backlog", s.wait("connections=eq2") and d.silent())
     a.close()
-    d.sock.settimeout(5)
     check("until one goes", d.recv().status == 200)
     b.close(), d.close()
-    s.control(max_connections=0, refuse_ms=200)
-    check("refused", refused(s))
+    s.control(max_connections=0)
+    check("refused", until(lambda: s.control(refuse_ms=200) and refused(s)))
     check("listening again", until(lambda: not refused(s)) and s.chat().status == 200)
     s.control(listen=False)
     check("closed until told", refused(s))
@@ -745,15 +761,15 @@ def test_connections():
 
 def refused(s):
     try:
-        Conn(s, timeout=1).close()
+        Conn(s).close()
         return False
     except ConnectionRefusedError:
         return True
 
 
-def until(what, seconds=5):
-    end = time.time() + seconds
-    while time.time() < end:
+def until(what):
+    end = time.monotonic() + LONG
+    while time.monotonic() < end:
         if what():
             return True
         time.sleep(0.01)
@@ -799,15 +815,15 @@ def test_crowd():
     conns = [Conn(s) for i in range(n)]
     for i, c in enumerate(conns):
         c.send("POST", "/v1/chat/completions", chat_body(f"document {i}", "query"))
-    check(f"{n} at once", s.wait(f"running=eq{n}", ms=20000), s.stats())
+    check(f"{n} at once", s.wait(f"running=eq{n}"), s.stats())
     for c in conns[: n // 2]:
         c.close()
-    check("half of them go", s.wait(f"running=eq{n - n // 2}&aborted={n // 2}", ms=20000), s.stats())
+    check("half of them go", s.wait(f"running=eq{n - n // 2}&aborted={n // 2}"), s.stats())
     s.ctl("POST", "/sim/release")
     check("the others are answered", all(c.recv().status == 200 for c in conns[n // 2:]))
     for c in conns:
         c.close()
-    check("nothing is left", s.wait("connections=0&running=0", ms=20000), s.stats())
+    check("nothing is left", s.wait("connections=0&running=0"), s.stats())
     s.stop()
 
 
@@ -827,7 +843,7 @@ def main():
 
 # Nothing may hang a test run for good
 signal.signal(signal.SIGALRM, lambda *_: os._exit(3))
-signal.alarm(int(os.environ.get("SIM_TEST_SECONDS", "240")))
+signal.alarm(int(os.environ.get("SIM_TEST_SECONDS", "1200")))
 try:
     main()
 finally:

@@ -13,6 +13,9 @@ import time
 WORK = tempfile.mkdtemp(prefix="simtest.")
 running = []                    # processes to be killed if a test fails
 
+# Seconds that nothing takes, on however busy a machine: who waits for so long waits in vain
+LONG = 120
+
 
 class Reply:
     """status 0: no HTTP reply; end: closed, reset, timeout or whole"""
@@ -36,7 +39,7 @@ class Reply:
 class Conn:
     """A client that sees every byte"""
 
-    def __init__(self, sim, timeout=5, control=False):
+    def __init__(self, sim, timeout=LONG, control=False):
         if sim.unix and not control:
             self.sock = socket.socket(socket.AF_UNIX)
             self.sock.settimeout(timeout)
@@ -121,6 +124,14 @@ class Conn:
                 reply.end = "whole"
                 return reply
 
+    def silent(self, seconds=0.3):
+        """Nothing comes for so long, neither a byte nor the end"""
+        reply = Reply()
+        self.sock.settimeout(seconds)
+        self.more(reply)
+        self.sock.settimeout(LONG)
+        return reply.end == "timeout"
+
     def ask(self, *args, **kw):
         self.send(*args, **kw)
         return self.recv()
@@ -131,18 +142,20 @@ class Conn:
 
 class Sim:
     binary = "simulator"
+    started = 0
 
     def __init__(self, *options, unix=None, tls=False):
-        self.file = os.path.join(WORK, f"port{len(os.listdir(WORK))}")
+        Sim.started += 1
+        self.file = os.path.join(WORK, f"port{Sim.started}")
         self.unix, self.tls = unix, tls
         where = ["--unix", unix] if unix else ["--port", "0"]
         self.proc = subprocess.Popen(
             [self.binary, *where, "--control-port", "0", "--port-file", self.file,
              "--die-with-parent", *map(str, options)])
         running.append(self.proc)
-        end = time.time() + 20
+        end = time.monotonic() + LONG
         while not os.path.exists(self.file):
-            if self.proc.poll() is not None or time.time() > end:
+            if self.proc.poll() is not None or time.monotonic() > end:
                 raise RuntimeError(f"simulator did not start: {options}")
             time.sleep(0.01)
         words = open(self.file).read().split()
@@ -150,7 +163,7 @@ class Sim:
         self.control_port = int(words[1])
 
     def ctl(self, method, path, body=None):
-        c = Conn(self, control=True, timeout=30)
+        c = Conn(self, control=True, timeout=2 * LONG)
         r = c.ask(method, path, body=None if body is None else json.dumps(body).encode())
         c.close()
         return r
@@ -164,7 +177,7 @@ class Sim:
     def stats(self):
         return self.ctl("GET", "/sim/stats").json()
 
-    def wait(self, query, ms=5000):
+    def wait(self, query, ms=LONG * 1000):
         return self.ctl("GET", f"/sim/wait?{query}&timeout_ms={ms}").status == 200
 
     def reset(self):
@@ -174,8 +187,8 @@ class Sim:
         return self.ctl("GET", f"/sim/log?n={n}").json()
 
     def chat(self, doc="a document about replicas", query="do replicas lag",
-             mark="", headers=None, timeout=5, **fields):
-        c = Conn(self, timeout)
+             mark="", headers=None, **fields):
+        c = Conn(self)
         r = c.ask("POST", "/v1/chat/completions", chat_body(doc, query, mark, **fields), headers)
         c.close()
         return r
@@ -191,7 +204,7 @@ class Sim:
 
     def stop(self, sig=signal.SIGTERM):
         self.proc.send_signal(sig)
-        rc = self.proc.wait(20)
+        rc = self.proc.wait(LONG)
         running.remove(self.proc)
         return rc
 

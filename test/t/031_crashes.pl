@@ -23,7 +23,7 @@ max_connections = 60
 ));
 my $sim = start_simulator('--delay-ms', '20', '--max-running', '32', '--log', '0', '--disconnect-ms', '5');
 
-create_server($node, 'postgres', 'gpu', $sim, unavailable_timeout => '180s');
+create_server($node, 'postgres', 'gpu', $sim, unavailable_timeout => '1h');
 
 # In the middle of a load: so many answers more have come, and no others do
 sub in_the_middle
@@ -80,10 +80,21 @@ SKIP:
 	  if $node->safe_psql('postgres', q(SELECT count(*) FROM pg_settings WHERE name = 'transaction_timeout')) == 0;
 	my $from = -s $node->logfile;
 
-	$node->safe_psql('postgres', q(ALTER DATABASE postgres SET transaction_timeout = '1ms'));
-	is($node->safe_psql('postgres', q(SET transaction_timeout = 0;
-		SELECT count(retro_star_score('timeout', i::text)) FROM generate_series(1, 500) i)), 500, 'transaction_timeout');
-	$node->safe_psql('postgres', q(SET transaction_timeout = 0; ALTER DATABASE postgres RESET transaction_timeout));
+	$node->safe_psql('postgres', q(ALTER DATABASE postgres SET transaction_timeout = '50ms'));
+	{
+		local $ENV{PGOPTIONS} = '-c transaction_timeout=0';
+		my $locks = RetroSession->new($node, 'postgres');
+
+		# A store waits for a row longer than that, as long as the worker's lock_timeout is
+		$locks->query(q(BEGIN; INSERT INTO retrostar.score_cache
+			SELECT retrostar.cache_key('timeout', '1'), 1, '{1}', 0, 'other', 0, 0, now(), now()));
+		is($node->safe_psql('postgres', q(SELECT count(retro_star_score('timeout', i::text)) FROM generate_series(1, 100) i)),
+			100, 'transaction_timeout');
+		wait_until('a store has waited', sub { slurp_file($node->logfile, $from) =~ /could not store scores: .*lock timeout/ });
+		$locks->query('ROLLBACK');
+		$locks->quit;
+		$node->safe_psql('postgres', q(ALTER DATABASE postgres RESET transaction_timeout));
+	}
 	wait_idle($node);
 	$node->safe_psql('postgres', 'TRUNCATE retrostar.score_cache');
 	unlike(slurp_file($node->logfile, $from), qr/transaction timeout/, 'does not end the worker');
@@ -171,6 +182,7 @@ SKIP:
 			like($out, qr/^\d+$/, 'a statement ends') or diag($err);
 		}
 		$node->safe_psql('postgres', 'SELECT pg_terminate_backend(worker_pid) FROM retrostar.stat_queue');
+		wait_until('it has gone', sub { queue($node, 'worker_pid') ne $pid });
 		is(score_all('no memory', 8, 100), 800, 'another worker has memory');
 		nothing_left($node, 'no memory');
 	};
@@ -238,13 +250,12 @@ subtest 'the postmaster is killed under load' => sub {
 	my @sessions = load('postmaster', 4, 200);
 
 	in_the_middle(50);
-	my $worker = queue($node, 'worker_pid');
-	my ($postmaster) = slurp_file($node->data_dir . '/postmaster.pid') =~ /^(\d+)/;
+	my @children = split(/\n/, $node->safe_psql('postgres', 'SELECT pid FROM pg_stat_activity WHERE pid <> pg_backend_pid()'));
 	$node->kill9;
 	is(finish_background($_), '', 'a session is ended') for @sessions;
 	let_go();
-	wait_until('the worker has gone', sub { !kill(0, $worker) });
-	$node->start;
+	wait_until('the worker and all others have gone', sub { !grep { kill(0, $_) } @children });
+	wait_until('it starts', sub { $node->start(fail_ok => 1) });
 	is(score_all('postmaster', 4, 200), 800, 'the next statement works');
 	nothing_left($node, 'postmaster');
 };

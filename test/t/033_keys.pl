@@ -163,6 +163,7 @@ subtest 'cancelled, terminated, worker gone' => sub {
 	$node->safe_psql('postgres', 'SELECT pg_log_backend_memory_contexts(worker_pid) FROM retrostar.stat_queue');
 	$seen .= $node->safe_psql('postgres', 'SELECT to_jsonb(a) FROM pg_stat_activity a');
 	$node->safe_psql('postgres', 'SELECT pg_terminate_backend(worker_pid) FROM retrostar.stat_queue');
+	$open->wait_for('chat', 3);
 	$open->control({ hold => $false });
 	like($session->result, qr/^\d+$/, 'another worker has the key, too');
 	$session->quit;

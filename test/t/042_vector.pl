@@ -15,7 +15,8 @@ use Test::More;
 plan skip_all => 'the extension vector is not installed (Debian 13: postgresql-17-pgvector)'
   unless has_extension('vector');
 
-my $node = new_node('vector');
+# An HNSW index gives no more rows than this, whatever LIMIT says
+my $node = new_node('vector', conf => "hnsw.ef_search = 60\n");
 my $sim = start_simulator('--disconnect-ms', '10');
 
 sub sql { my ($sql) = @_; return $node->safe_psql('postgres', $sql); }
@@ -31,9 +32,6 @@ sql(q(
 
 # As in the README, with 60 candidates and a filter
 my $candidates = q(SELECT id, lang, body FROM doc ORDER BY embedding <=> '[0.5,0.5,0.5]' LIMIT 60);
-# An HNSW index gives no more rows than this, whatever LIMIT says
-$node->append_conf('postgresql.conf', 'hnsw.ef_search = 60');
-$node->reload;
 my $recipe = qq(SELECT id, retro_star_score('Why is the sky blue?', body) AS score
 	FROM ($candidates) AS candidate WHERE lang = 'en' ORDER BY score DESC NULLS LAST LIMIT 10);
 my $english = sql("SELECT count(*) FROM ($candidates) c WHERE lang = 'en'");

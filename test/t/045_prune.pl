@@ -55,7 +55,8 @@ is(sql('SELECT lost FROM retrostar.stat_queue'), 0, 'none is lost');
 # A statement under way does not fail when its rows go
 is(sql(q(SELECT retro_star_score('prune', 'other') = s FROM (SELECT retro_star_score('prune', 'other') AS s, retrostar.cache_prune(keep_rows => 0) OFFSET 0) x)), 't',
 	'a statement has one score for a pair');
-like(sql(q(SELECT retro_star_score('prune', 'other'))), qr/^\d/, 'the next one asks again');
+like(sql(q(SELECT retro_star_score('prune', 'other'))), qr/^\d/, 'the next one');
+is($sim->stats->{chat}, 3, 'asks again');
 
 $node->stop;
 done_testing();

@@ -1,12 +1,15 @@
 # What the TAP tests share: a node with retrostar, and the simulator.
 #
 # Every node has its own directory and Unix socket, every simulator a port of
-# its own; both end with the test.  Nothing sleeps: tests wait for conditions.
+# its own; both end with the test.  Nothing sleeps: tests wait for conditions,
+# as long as a slow machine may need.  A program that hangs ends all the same,
+# and says where.
 package RetroTest;
 
 use strict;
 use warnings;
 
+use Carp ();
 use Cwd qw(abs_path);
 use Exporter 'import';
 use File::Basename qw(dirname);
@@ -19,14 +22,28 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes ();
 
+# Seconds: of a wait, and of a program
+use constant { WAIT => 180, PROGRAM => 900 };
+
 our @EXPORT = qw(new_node start_simulator create_server queue wait_idle wait_until
   sqlstate ask_background finish_background has_extension);
 
 my $simulator = $ENV{RETROSTAR_SIMULATOR}
   // abs_path(dirname(__FILE__) . '/../simulator') . '/simulator';
 
-# A started node with the extension in database postgres.  %params: conf =>
-# lines for postgresql.conf, encoding => of the cluster, initdb => [more
+# exit, since an eval would go on after die
+$SIG{ALRM} = sub {
+	diag(Carp::longmess('this program has run for ' . PROGRAM . ' s'));
+	exit 1;
+};
+alarm(PROGRAM);
+
+# pg_ctl waits a minute only
+$ENV{PGCTLTIMEOUT} //= WAIT;
+
+# A started node with the extension in database postgres.  Nothing runs in the
+# background there that takes locks and snapshots or changes plans.  %params:
+# conf => lines for postgresql.conf, encoding => of the cluster, initdb => [more
 # options], extension => 0.
 sub new_node
 {
@@ -38,6 +55,7 @@ sub new_node
 		allows_streaming => $params{allows_streaming} // 0);
 	$node->append_conf('postgresql.conf', "shared_preload_libraries = 'retrostar'\n")
 	  unless defined $params{preload} && !$params{preload};
+	$node->append_conf('postgresql.conf', "autovacuum = off\n");
 	$node->append_conf('postgresql.conf', $params{conf}) if defined $params{conf};
 	$node->start;
 	$node->safe_psql('postgres', 'CREATE EXTENSION retrostar')
@@ -58,7 +76,7 @@ sub start_simulator
 		[ $simulator, '--port', '0', '--port-file', $port_file, '--die-with-parent', @options ],
 		'<', \undef, '>', $log, '2>&1');
 	my $self = bless { harness => $harness, port_file => $port_file, dir => $dir,
-		http => HTTP::Tiny->new(timeout => 60) }, 'RetroTest::Simulator';
+		http => HTTP::Tiny->new(timeout => WAIT) }, 'RetroTest::Simulator';
 
 	wait_until('the simulator listens', sub { -s $port_file });
 	my ($service, $control) = split(/\n/, slurp_file($port_file));
@@ -103,7 +121,7 @@ sub wait_idle
 sub wait_until
 {
 	my ($what, $condition) = @_;
-	my $end = time + 180;
+	my $end = time + WAIT;
 
 	until ($condition->())
 	{
@@ -149,8 +167,10 @@ sub ask_background
 sub finish_background
 {
 	my ($background) = @_;
+	my $harness = $background->{harness};
 
-	$background->{harness}->finish;
+	wait_until('a statement in the background ends', sub { $harness->pump_nb; return !$harness->pumpable });
+	$harness->finish;
 	(my $out = ${ $background->{out} }) =~ s/\s+\z//;
 	return wantarray ? ($out, ${ $background->{err} }) : $out;
 }
@@ -199,9 +219,13 @@ sub release { my ($self, $n) = @_; $self->_call('POST', '/sim/release' . (define
 sub wait_for
 {
 	my ($self, $counter, $n) = @_;
-	my $answer = $self->_call('GET', "/sim/wait?$counter=$n&timeout_ms=60000");
+	my $answer;
 
-	die "simulator: waited in vain for $counter >= $n" unless $answer->{success};
+	RetroTest::wait_until("the simulator has $counter >= $n", sub {
+		$answer = $self->_call('GET', "/sim/wait?$counter=$n&timeout_ms=10000");
+		die "simulator: $answer->{status} $answer->{content}" if $answer->{status} == 400;
+		return $answer->{success};
+	});
 	return;
 }
 
