@@ -18,7 +18,6 @@
 #include "postgres.h"
 
 #include "portability/instr_time.h"
-#include "utils/inval.h"
 
 #include "abort.h"
 #include "counters.h"
@@ -262,8 +261,6 @@ rstar_send_claims(const RstarClaim *claims, int n, int64 now)
 	int			map[RSTAR_SERVER_MAX_URLS];
 	bool		changed;
 
-	/* Who asks may know a server that was altered since this turn began */
-	AcceptInvalidationMessages();
 	for (int i = 0; i < n; i++)
 	{
 		RstarTarget *target = rstar_target_find(claims[i].serverid);
@@ -271,10 +268,12 @@ rstar_send_claims(const RstarClaim *claims, int n, int64 now)
 
 		if (target == NULL)
 			target = rstar_target_load(claims[i].serverid, map, &changed);
-		else if (target->version != rstar_server_version())
-			turn_target(target, now);
-		else if (target->retry_at > 0 && now >= target->retry_at)
+		else if (target->version != rstar_server_version() ||
+				 (target->retry_at > 0 && now >= target->retry_at))
+		{
 			reload(target);
+			next_wake = now;	/* for those that are delayed */
+		}
 		sample = rstar_sample_new(&claims[i], target);
 		if (target->config == NULL)
 			fail_without_config(sample);

@@ -214,8 +214,11 @@ claim(int64 now)
 	do
 	{
 		n = rstar_dispatch_claim(claims, Min(CLAIM_BATCH, rstar_send_room()), rstar_send_admit);
-		if (n > 0)
-			rstar_send_claims(claims, n, now);
+		if (n == 0)
+			break;
+		/* Who asked after an ALTER SERVER does not go by what was before it */
+		AcceptInvalidationMessages();
+		rstar_send_claims(claims, n, now);
 	} while (n == CLAIM_BATCH);
 }
 
