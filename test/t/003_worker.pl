@@ -830,7 +830,7 @@ subtest 'SIGKILL' => sub {
 	my ($out, $err) = finish_background($session);
 	is($out, '', 'every session is ended');
 	let_go();
-	$node->poll_query_until('postgres', 'SELECT 1', '1') or die 'the server does not come back';
+	wait_accepts($node);
 	is(queue($node, 'pairs + waiters'), 0, 'the queue is empty');
 	is($node->safe_psql('postgres', q(SELECT retro_star_score('kill', 'kept'))), $kept, 'a stored score remains');
 	is($sim->stats->{chat}, 1, 'and is not paid for again');

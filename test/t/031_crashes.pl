@@ -67,15 +67,6 @@ sub score_all
 		FROM generate_series(1, $sessions) s, generate_series(1, $pairs) i");
 }
 
-# A psql that is refused may end before it has read what it is to do: so it is
-# told that by its arguments.
-sub wait_restart
-{
-	wait_until('the server comes back',
-		sub { scalar(finish_background(ask_background($node, 'postgres', 'SELECT 1'))) eq '1' });
-	return;
-}
-
 # Limits that a database sets are for its sessions, not for the worker.
 SKIP:
 {
@@ -205,7 +196,7 @@ subtest 'the worker is killed under load' => sub {
 		kill 'KILL', queue($node, 'worker_pid');
 		is(finish_background($_), '', 'a session is ended') for @sessions;
 		let_go();
-		wait_restart();
+		wait_accepts($node);
 		is($node->safe_psql('postgres', 'SELECT pairs + waiters + waiting + running FROM retrostar.stat_queue'), 0, 'the queue is empty');
 	}
 	$sim->reset_stats;
@@ -223,7 +214,7 @@ subtest 'a session is killed under load' => sub {
 	kill 'KILL', $pid;
 	is(finish_background($_), '', 'a session is ended') for @sessions;
 	let_go();
-	wait_restart();
+	wait_accepts($node);
 	is(score_all('session', 4, 200), 800, 'the next statement works');
 	nothing_left($node, 'session');
 };

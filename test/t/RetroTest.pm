@@ -25,7 +25,7 @@ use Time::HiRes ();
 # Seconds: of a wait, and of a program
 use constant { WAIT => 180, PROGRAM => 900 };
 
-our @EXPORT = qw(new_node start_simulator create_server queue wait_idle wait_until
+our @EXPORT = qw(new_node start_simulator create_server queue wait_idle wait_until wait_accepts
   sqlstate ask_background finish_background has_extension);
 
 my $simulator = $ENV{RETROSTAR_SIMULATOR}
@@ -128,6 +128,16 @@ sub wait_until
 		die "waited in vain until $what" if time > $end;
 		Time::HiRes::usleep(10_000);
 	}
+	return;
+}
+
+# Waits until the server takes sessions again.  psql gets nothing to read: it
+# may be gone before it is written to.
+sub wait_accepts
+{
+	my ($node) = @_;
+	wait_until('the server takes sessions',
+		sub { scalar(finish_background(ask_background($node, 'postgres', 'SELECT 1'))) eq '1' });
 	return;
 }
 
