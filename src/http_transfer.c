@@ -344,7 +344,8 @@ rstar_transfer_reply(RstarTransfer *transfer, CURLcode code, RstarHttpReply *rep
 static RstarHttpResult
 classify(const RstarTransfer *transfer, CURLcode code, int status)
 {
-	curl_off_t	sent_after = 0;
+	/* CURLINFO_PRETRANSFER_TIME says so, too, but since 8.22 without a connection */
+	bool		sent = transfer->sent > 0;
 
 	if (transfer->too_large)
 		return RSTAR_HTTP_TOO_LARGE;
@@ -352,18 +353,17 @@ classify(const RstarTransfer *transfer, CURLcode code, int status)
 		return RSTAR_HTTP_NO_MEMORY;
 	if (transfer->socket_errno != 0)
 		return RSTAR_HTTP_NO_SOCKET;
-	curl_easy_getinfo(transfer->easy, CURLINFO_PRETRANSFER_TIME_T, &sent_after);
 	switch (code)
 	{
 		case CURLE_OK:
 			return status > 0 ? RSTAR_HTTP_REPLY : RSTAR_HTTP_TRANSPORT;
 		case CURLE_OPERATION_TIMEDOUT:
 			/* Only what was sent can have been too slow to answer */
-			return sent_after > 0 ? RSTAR_HTTP_TIMEOUT : RSTAR_HTTP_TRANSPORT;
+			return sent ? RSTAR_HTTP_TIMEOUT : RSTAR_HTTP_TRANSPORT;
 		case CURLE_OUT_OF_MEMORY:	/* also says: its header is too large */
-			return sent_after > 0 ? RSTAR_HTTP_TRANSPORT : RSTAR_HTTP_NO_MEMORY;
+			return sent ? RSTAR_HTTP_TRANSPORT : RSTAR_HTTP_NO_MEMORY;
 		case CURLE_UNSUPPORTED_PROTOCOL:	/* also says: that is not HTTP */
-			return sent_after > 0 ? RSTAR_HTTP_TRANSPORT : RSTAR_HTTP_SETUP;
+			return sent ? RSTAR_HTTP_TRANSPORT : RSTAR_HTTP_SETUP;
 		case CURLE_PEER_FAILED_VERIFICATION:
 		case CURLE_SSL_ISSUER_ERROR:
 			return RSTAR_HTTP_UNTRUSTED;

@@ -75,7 +75,8 @@ typedef struct Refresh
 	Oid			matview;
 	RstarWarm	warm;
 	int64		most_known;		/* in one pass, until now */
-	int			circles;		/* passes since, which asked for something else */
+	int64		asked_since;	/* in that pass and those after it */
+	int			circles;		/* of these, which asked for something else */
 	int64		run;			/* its entry in the log */
 } Refresh;
 
@@ -215,17 +216,24 @@ warm_up(Refresh *r)
 }
 
 /*
- * Each pass knows what those before have asked for.  If it does not, and asks
- * for something, that are other pairs each time.  One that did not get to its
- * end may have read the rows in another order.
+ * Before a pass something was answered that the pass before asked for, or was
+ * still waiting for: it knows more.  If it does not, and asks for something,
+ * that are other pairs each time.  One that did not get to its end may have
+ * read the rows in another order; and where the queue was full of what others
+ * ask for, there was nothing to wait for but room.
  */
 static bool
 goes_in_circles(Refresh *r, bool to_end)
 {
-	bool		circle = r->warm.asked > 0 && r->warm.known <= r->most_known;
+	bool		circle = r->warm.asked > 0 && r->warm.known <= r->most_known && r->asked_since > 0;
 
 	r->circles = circle ? r->circles + 1 : 0;
-	r->most_known = Max(r->most_known, r->warm.known);
+	if (r->warm.known > r->most_known)
+	{
+		r->most_known = r->warm.known;
+		r->asked_since = 0;
+	}
+	r->asked_since += r->warm.asked;
 	return r->circles >= (to_end ? 1 : MAX_CIRCLES);
 }
 

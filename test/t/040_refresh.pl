@@ -88,6 +88,39 @@ subtest 'no snapshot while the model works, in slices' => sub {
 	$session->quit;
 };
 
+# There is nothing to wait for then but room; after that, for the answers.
+# The gate lets the query run again when there is room for all.
+subtest 'a queue that is full of what others ask for' => sub {
+	sql(q(CREATE FUNCTION gate() RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_advisory_xact_lock_shared(7); RETURN true; END $$;
+		CREATE MATERIALIZED VIEW late AS SELECT i, retro_star_score('late', i::text) AS score FROM generate_series(1, 4) i WHERE gate() WITH NO DATA));
+	wait_idle($node);
+	hold();
+	my @others = map { RetroSession->new($node, 'postgres') } 1 .. 4;
+	$others[$_]->send("SELECT count(retro_star_score('other $_', i::text)) FROM generate_series(1, 16) i") for 0 .. 3;
+	$node->poll_query_until('postgres', 'SELECT free_requests = 0 FROM retrostar.stat_queue') or die 'the queue is not full';
+	my $session = call_background('late');
+	$node->poll_query_until('postgres', "SELECT wait_event_type = 'Extension' FROM pg_stat_activity WHERE pid = $session->{pid}")
+	  or die 'it does not wait';
+	my $gate = RetroSession->new($node, 'postgres');
+	$gate->query('SELECT pg_advisory_lock(7)');
+	sql("SELECT pg_cancel_backend($others[0]{pid})");
+	$others[0]->result;
+	is($others[0]->sqlstate, '57014', 'one of them gives up');
+	$node->poll_query_until('postgres', 'SELECT free_requests = 16 FROM retrostar.stat_queue') or die 'there is no room';
+	$gate->query('SELECT pg_advisory_unlock(7)');
+	$node->poll_query_until('postgres', q(SELECT sent = 4 FROM retrostar.refresh_log WHERE status = 'running'))
+	  or die 'no progress in the log';
+	is(sql("SELECT count(*) FROM pg_locks WHERE pid = $session->{pid} AND relation = 'late'::regclass"), 0, 'the view is not locked');
+	let_go();
+	$session->result;
+	is($session->sqlstate, '00000', 'done');
+	is(sql('SELECT count(score) FROM late'), 4, 'the view has all');
+	is(last_run('late', 'status, sent'), 'done|4', 'each was asked for once');
+	is($_->result, 16, 'the others have theirs') for @others[1 .. 3];
+	$_->quit for $session, $gate, @others;
+	sql('DROP MATERIALIZED VIEW late; DROP FUNCTION gate()');
+};
+
 subtest 'overlapping runs' => sub {
 	sql(q(INSERT INTO doc VALUES (201, 'overlap')));
 	hold();
