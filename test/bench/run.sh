@@ -11,8 +11,8 @@
 #   --plain       ORDER BY retro_star_score() alone, which prefetches by itself
 #   --json FILE   all figures, of each round
 #   --rounds N    of each measurement; the best counts
-#   --only PART   rate, cpu, instant, cached, sessions, sets, shapes, refresh or
-#                 overhead; may be repeated
+#   --only PART   rate, cpu, instant, cached, sessions, sets, shapes, refresh,
+#                 cancel, endpoints or overhead; may be repeated
 #
 # PG_CONFIG chooses the PostgreSQL; one that is built with assertions is slow.
 
