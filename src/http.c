@@ -49,9 +49,13 @@
 #define SPARE_DESCRIPTORS 128
 #define MAX_TRANSFERS 8192
 
-/* Exchanges of a pool, and the idle connections that it keeps */
+/*
+ * Exchanges of a pool, and its connections, in use and idle: a few for each, for
+ * an idle one serves the requests of its endpoint only, but no more than there
+ * are descriptors for
+ */
 #define POOL_SIZE 64
-#define POOL_CONNECTIONS (4 * POOL_SIZE)
+#define MOST_CONNECTIONS 4
 /* Two more than callers are told of, for what they send besides (abort.c, probe.c) */
 #define MAX_POOLS (MAX_TRANSFERS / POOL_SIZE + 2)
 
@@ -74,6 +78,7 @@ typedef struct RstarHttpPool
 
 static Pool pools[MAX_POOLS];
 static int	npools = 0;			/* used so far */
+static long pool_connections = MOST_CONNECTIONS * POOL_SIZE;
 static CURLSH *shared = NULL;	/* what pools have in common: names, TLS sessions */
 static sigset_t all_signals;
 
@@ -124,6 +129,8 @@ rstar_http_init(int *max)
 		}
 		if (limit.rlim_cur < (rlim_t) MAX_TRANSFERS + spare)
 			*max = limit.rlim_cur > (rlim_t) spare + 16 ? (int) (limit.rlim_cur - spare) : 16;
+		if (limit.rlim_cur < (rlim_t) MOST_CONNECTIONS * MAX_TRANSFERS + spare)
+			pool_connections = Max(POOL_SIZE, POOL_SIZE * ((int64) limit.rlim_cur - spare) / MAX_TRANSFERS);
 	}
 	return epoll_fd;
 }
@@ -160,7 +167,9 @@ open_pool(Pool *pool)
 	curl_multi_setopt(pool->multi, CURLMOPT_TIMERFUNCTION, on_timer);
 	curl_multi_setopt(pool->multi, CURLMOPT_TIMERDATA, pool);
 	curl_multi_setopt(pool->multi, CURLMOPT_PIPELINING, (long) CURLPIPE_NOTHING);
-	curl_multi_setopt(pool->multi, CURLMOPT_MAXCONNECTS, (long) POOL_CONNECTIONS);
+	curl_multi_setopt(pool->multi, CURLMOPT_MAXCONNECTS, pool_connections);
+	/* Closes the oldest idle one for a new one; there is one, so none waits in curl */
+	curl_multi_setopt(pool->multi, CURLMOPT_MAX_TOTAL_CONNECTIONS, pool_connections);
 	pool->timer_at = -1;
 	pool->idle_since = 0;
 	pool->started = pool->moved = false;

@@ -9,6 +9,7 @@ use lib $FindBin::RealBin;
 use IPC::Run ();
 use JSON::PP;
 use PostgreSQL::Test::Utils;
+use RetroFaults qw(descriptors);
 use RetroTest;
 use Test::More;
 
@@ -294,22 +295,52 @@ sub refused
 	return;
 }
 
-#
-# Few descriptors: fewer in flight, and all goes well.
-#
-SKIP:
+# A new worker, which may have so many descriptors
+sub restart_worker
 {
-	skip 'there is no program prlimit', 1 if !IPC::Run::run([ 'prlimit', '--version' ], '>', \my $version, '2>', '/dev/null');
-
-	my $many = start_simulator('--hold', '--control-port', '0');
+	my ($descriptors) = @_;
 	my $pid = (split(/\n/, slurp_file($node->data_dir . '/postmaster.pid')))[0];
 
 	$node->safe_psql('postgres', q(ALTER SYSTEM SET retrostar.worker_idle_timeout = '100ms'));
 	$node->reload;
 	wait_until('the worker has gone', sub { queue($node, 'worker_pid IS NULL') eq 't' });
-	IPC::Run::run([ 'prlimit', '--pid', $pid, '--nofile=160:160' ]) or die 'prlimit failed';
+	IPC::Run::run([ 'prlimit', '--pid', $pid, "--nofile=$descriptors:$descriptors" ]) or die 'prlimit failed';
 	$node->safe_psql('postgres', q(ALTER SYSTEM SET retrostar.worker_idle_timeout = '600s'));
 	$node->reload;
+	return;
+}
+
+#
+# Few descriptors: connections that are idle at one endpoint leave room for
+# others; fewer in flight, and all goes well.
+#
+SKIP:
+{
+	skip 'there is no program prlimit', 1 if !IPC::Run::run([ 'prlimit', '--version' ], '>', \my $version, '2>', '/dev/null');
+
+	# 64 besides those that are kept for relations and the rest
+	restart_worker(1000 + 128 + 64);
+	my $most = 0;
+	my @all;
+	for my $n (1 .. 4)
+	{
+		my $one = start_simulator('--hold', '--control-port', '0');
+
+		create_server($node, 'postgres', "one$n", $one, max_in_flight => 60);
+		$node->safe_psql('postgres', qq(SELECT retro_star_prefetch('query', '$n of many ' || i, server => 'one$n') FROM generate_series(1, 60) i));
+		$one->wait_for('running', 60);
+		my $sockets = descriptors(queue($node, 'worker_pid'));
+		$most = $sockets if $sockets > $most;
+		$one->control({ hold => $false });
+		wait_idle($node);
+		push @all, $one;
+	}
+	cmp_ok($most, '>=', 60, 'many connections at once');
+	cmp_ok($most, '<=', 64 + 16, 'but not to all endpoints');
+
+	my $many = start_simulator('--hold', '--control-port', '0');
+
+	restart_worker(160);
 	create_server($node, 'postgres', 'many', $many, max_in_flight => 200);
 	$node->safe_psql('postgres', q(SELECT retro_star_prefetch('query', 'many ' || i, server => 'many') FROM generate_series(1, 100) i));
 	$many->wait_for('running', 16);
