@@ -138,8 +138,15 @@ turn_target(RstarTarget *target, int64 now)
 {
 	int64		wake;
 
-	if (target->version != rstar_server_version())
+	if (target->version != rstar_server_version() ||
+		(target->unread.since > 0 && now >= target->unread.retry_at))
 		reload(target);
+	if (rstar_target_unread(&target->unread, now))
+	{
+		if (target->ndelayed > 0)
+			next_wake = Min(next_wake, target->unread.retry_at);
+		return;
+	}
 	if (target->config == NULL)
 	{
 		target->nready = 0;
@@ -207,7 +214,7 @@ fail_delayed(RstarTarget *target, RstarStatus status, const char *detail)
 static void
 fail_without_config(RstarSample *sample)
 {
-	if (sample->target->retry_at > 0)
+	if (sample->target->unread.since > 0)
 		failed(sample, RSTAR_STATUS_SETUP, 0, "the server's options could not be read now");
 	else
 		failed(sample, RSTAR_STATUS_SERVER_GONE, 0, NULL);
@@ -229,6 +236,9 @@ rstar_send_admit(Oid serverid, Oid mapping)
 		unknown = serverid;
 		return unknown_admitted++ < FIRST_CLAIMS;
 	}
+	if (rstar_target_unread(&target->unread, rstar_send_clock()) &&
+		target->admitted + target->ndelayed >= FIRST_CLAIMS)
+		return false;
 	if (target->config != NULL && !target->silent &&
 		target->admitted + target->nready >=
 		rstar_route_capacity(target->route, mapping, rstar_send_clock()))
@@ -259,11 +269,14 @@ rstar_send_claims(const RstarClaim *claims, int n, int64 now)
 		}
 		if (target == NULL)
 			target = rstar_target_load(claims[i].serverid, map, &changed);
-		else if (target->retry_at > 0 && now >= target->retry_at)
-			reload(target);
 		sample = rstar_sample_new(&claims[i], target);
 		if (target->config == NULL)
-			fail_without_config(sample);
+		{
+			/* A check says how it is now */
+			if (sample->claim.kind == RSTAR_KIND_CHECK ||
+				!rstar_target_unread(&target->unread, now))
+				fail_without_config(sample);
+		}
 		else if (sample->claim.kind == RSTAR_KIND_CHECK)
 			send_check(sample);
 		else if (!send_sample(sample, now))
@@ -317,7 +330,14 @@ send_sample(RstarSample *sample, int64 now)
 		return false;
 	}
 	channel = rstar_target_channel(target, sample->claim.mapping);
-	if (channel->headers == NULL && !channel->no_memory)
+	if (channel->headers == NULL && rstar_target_unread(&channel->unread, now))
+	{
+		sample->attempt.not_before = channel->unread.retry_at;
+		target->wake = Min(target->wake, sample->attempt.not_before);
+		rstar_target_leave_channel(channel);
+		return false;
+	}
+	if (channel->headers == NULL)
 	{
 		char		error[RSTAR_DETAIL_LEN];
 
@@ -328,15 +348,13 @@ send_sample(RstarSample *sample, int64 now)
 		failed(sample, RSTAR_STATUS_SETUP, 0, error);
 		return true;
 	}
-	started = channel->headers != NULL && start(sample, channel, endpoint);
+	started = start(sample, channel, endpoint);
 	rstar_route_sent(target->route, &sample->attempt, endpoint, now);
 	sample->stats = target->stats[endpoint];
 	rstar_counters_sent(sample->stats, sample->attempts++ > 0);
 	rstar_dispatch_sent(sample->claim.request, target->names[endpoint]);
 	if (!started)
 	{
-		if (channel->headers == NULL)
-			rstar_target_forget_channel(target, sample->claim.mapping);
 		rstar_target_leave_channel(channel);
 		not_started(sample);
 	}

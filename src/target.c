@@ -25,8 +25,9 @@
 #include "send.h"
 #include "target.h"
 
-/* After an error a server is read again, but not at once; us */
-#define LOAD_RETRY INT64CONST(1000000)
+/* What could not be read is tried again, but not at once, and not for ever; us */
+#define UNREAD_RETRY INT64CONST(1000000)
+#define UNREAD_PATIENCE INT64CONST(60000000)
 
 static HTAB *targets = NULL;
 
@@ -34,6 +35,7 @@ static HTAB *targets = NULL;
 static dlist_head all_targets = DLIST_STATIC_INIT(all_targets);
 
 static void load(RstarTarget *target, int *map, bool *changed);
+static bool is_unread(RstarUnread *unread);
 static void set_config(RstarTarget *target, RstarServer *config, MemoryContext context);
 static bool set_route(RstarTarget *target, int *map, bool *changed);
 static char **urls(RstarTarget *target, const char *path);
@@ -58,6 +60,12 @@ RstarTarget *
 rstar_target_find(Oid serverid)
 {
 	return hash_search(targets, &serverid, HASH_FIND, NULL);
+}
+
+bool
+rstar_target_unread(const RstarUnread *unread, int64 now)
+{
+	return unread->since > 0 && now - unread->since < UNREAD_PATIENCE;
 }
 
 void
@@ -86,15 +94,16 @@ rstar_target_load(Oid serverid, int *map, bool *changed)
 		dlist_init(&target->flying);
 		target->wake = PG_INT64_MAX;
 	}
-	else if (target->version == rstar_server_version() && target->retry_at == 0)
+	else if (target->version == rstar_server_version() &&
+			 (target->unread.since == 0 || rstar_send_clock() < target->unread.retry_at))
 		return target;
 	load(target, map, changed);
 	return target;
 }
 
 /*
- * An error leaves the target without configuration: its samples fail.  That is
- * a lock, or that somebody cancelled us, so it is tried again.
+ * An error leaves the target without configuration: a lock, or that somebody
+ * cancelled us, so its samples wait and it is tried again.
  */
 static void
 load(RstarTarget *target, int *map, bool *changed)
@@ -103,8 +112,8 @@ load(RstarTarget *target, int *map, bool *changed)
 	MemoryContext context = AllocSetContextCreate(TopMemoryContext, "retrostar target",
 												  ALLOCSET_SMALL_SIZES);
 	RstarServer *volatile config = NULL;
+	volatile bool unread = false;
 
-	target->retry_at = 0;
 	target->dropped = false;
 	PG_TRY();
 	{
@@ -120,24 +129,40 @@ load(RstarTarget *target, int *map, bool *changed)
 	PG_CATCH();
 	{
 		MemoryContextSwitchTo(old);
-		EmitErrorReport();
+		if (is_unread(&target->unread))
+			EmitErrorReport();
 		FlushErrorState();
 		AbortCurrentTransaction();
-		config = NULL;
-		target->retry_at = rstar_send_clock() + LOAD_RETRY;
+		unread = true;
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(old);
 
-	set_config(target, config, context);
+	set_config(target, unread ? NULL : config, context);
 	drop_channels(target);
-	if (config != NULL && !set_route(target, map, changed))
+	if (target->config != NULL && !set_route(target, map, changed))
 	{
 		/* out of memory */
 		target->config = NULL;
-		target->retry_at = rstar_send_clock() + LOAD_RETRY;
+		unread = true;
+		(void) is_unread(&target->unread);
 	}
+	if (!unread)
+		target->unread.since = 0;
 	set_stats(target);
+}
+
+/* True: it could be read before */
+static bool
+is_unread(RstarUnread *unread)
+{
+	int64		now = rstar_send_clock();
+	bool		first = unread->since == 0;
+
+	if (first)
+		unread->since = now;
+	unread->retry_at = now + UNREAD_RETRY;
+	return first;
 }
 
 void
@@ -263,6 +288,8 @@ rstar_target_channel(RstarTarget *target, Oid mapping)
 		if (channel->mapping == mapping)
 		{
 			channel->users++;
+			if (channel->unread.since > 0 && rstar_send_clock() >= channel->unread.retry_at)
+				make_headers(channel, target->config);
 			return channel;
 		}
 	}
@@ -288,10 +315,13 @@ make_headers(RstarChannel *channel, const RstarServer *config)
 		channel->headers = rstar_http_headers(key);
 		if (key != NULL)
 			explicit_bzero(key, strlen(key));
-		channel->no_memory = channel->headers == NULL;
-		if (channel->no_memory)
-			strlcpy(channel->error, "out of memory", sizeof(channel->error));
 		CommitTransactionCommand();
+		channel->unread.since = 0;
+		if (channel->headers == NULL)
+		{
+			strlcpy(channel->error, "out of memory", sizeof(channel->error));
+			(void) is_unread(&channel->unread);
+		}
 	}
 	PG_CATCH();
 	{
@@ -299,6 +329,12 @@ make_headers(RstarChannel *channel, const RstarServer *config)
 
 		MemoryContextSwitchTo(old);
 		error = CopyErrorData();
+		if (error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE &&
+			error->sqlerrcode != ERRCODE_QUERY_CANCELED &&
+			error->sqlerrcode != ERRCODE_OUT_OF_MEMORY)
+			channel->unread.since = 0;	/* the file with the key, mostly */
+		else if (is_unread(&channel->unread))
+			EmitErrorReport();
 		FlushErrorState();
 		strlcpy(channel->error, error->message, sizeof(channel->error));
 		FreeErrorData(error);

@@ -22,6 +22,13 @@
 #include "route.h"
 #include "server.h"
 
+/* What could not be read for a reason that passes: a lock, want of memory */
+typedef struct RstarUnread
+{
+	int64		since;			/* us; 0: it was read, or the reason remains */
+	int64		retry_at;		/* us; 0, or when to try again */
+} RstarUnread;
+
 /* The headers of one user mapping for a server; counted by its users */
 typedef struct RstarChannel
 {
@@ -29,7 +36,7 @@ typedef struct RstarChannel
 	Oid			mapping;
 	int			users;			/* exchanges in flight; +1 while current */
 	RstarHttpHeaders *headers;	/* NULL: see error */
-	bool		no_memory;		/* that is why there are none */
+	RstarUnread unread;
 	char		error[RSTAR_DETAIL_LEN];	/* why there are none */
 } RstarChannel;
 
@@ -39,7 +46,7 @@ typedef struct RstarTarget
 	Oid			serverid;		/* hash key */
 	dlist_node	link;			/* of all targets */
 	MemoryContext context;		/* of config and URLs */
-	RstarServer *config;		/* NULL: dropped, or its options do not parse */
+	RstarServer *config;		/* NULL: dropped, its options do not parse, or "unread" */
 	bool		dropped;		/* the catalog does not have it any more */
 	uint64		fingerprint;	/* rstar_server_fingerprint() of it */
 	char	  **chat_urls;		/* of the endpoints */
@@ -58,7 +65,7 @@ typedef struct RstarTarget
 	int			admitted;		/* in this turn */
 	bool		silent;			/* nothing answers: samples fail */
 	int64		wake;			/* when to look at "delayed" again */
-	int64		retry_at;		/* us; 0, or when to load it again: an error came */
+	RstarUnread unread;			/* is the server */
 	char		last_error[RSTAR_DETAIL_LEN];
 } RstarTarget;
 
@@ -69,8 +76,14 @@ extern void rstar_target_init(void);
 extern RstarTarget *rstar_target_find(Oid serverid);
 
 /*
+ * Who needs what could not be read waits for it, and does not fail.  Not for
+ * ever: false after a minute.
+ */
+extern bool rstar_target_unread(const RstarUnread *unread, int64 now);
+
+/*
  * The target of a server, loaded, or loaded again when the catalog changed or
- * an error kept it from being read the last time.
+ * when it is time to try what could not be read.
  * Starts a transaction of its own when it has to load.  map (room for the old
  * number of endpoints, at most RSTAR_SERVER_MAX_URLS) says where the old ones went;
  * *changed whether they did.
@@ -79,8 +92,8 @@ extern RstarTarget *rstar_target_load(Oid serverid, int *map, bool *changed);
 
 /*
  * The channel of a mapping; its users count grows by one.  Starts a
- * transaction of its own when it has to be made.  Never raises: errors are in
- * the channel.
+ * transaction of its own when it has to be made, or it is time to try what could
+ * not be read.  Never raises: errors are in the channel.
  */
 extern RstarChannel *rstar_target_channel(RstarTarget *target, Oid mapping);
 extern void rstar_target_leave_channel(RstarChannel *channel);

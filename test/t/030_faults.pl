@@ -21,6 +21,8 @@ my $node = new_node('faults', conf => q(
 retrostar.worker_idle_timeout = '1h'
 retrostar.max_requests = 2048
 max_connections = 100
+log_lock_waits = on
+deadlock_timeout = '10ms'
 ));
 
 # Scores of pairs ('QUERY', 'pair 1') .. from a server that does not fail, at
@@ -56,6 +58,38 @@ subtest 'a reply with bare control characters' => sub {
 	like($out, qr/^\d+$/, 'a score');
 	nothing_left($node, 'bare');
 };
+
+# What the worker cannot read now, it reads later, and nobody fails meanwhile.
+for my $catalog ('pg_foreign_server', 'pg_user_mapping')
+{
+	subtest "$catalog is locked" => sub {
+		my $sim = start_simulator('--log', '0', '--api-key', 'sk-catalog-0123');
+		my $name = "behind_$catalog";
+
+		create_server($node, 'postgres', $name, $sim);
+		$node->safe_psql('postgres', "CREATE USER MAPPING FOR PUBLIC SERVER $name OPTIONS (api_key 'sk-catalog-0123')");
+		my ($asks, $holder) = map { RetroSession->new($node, 'postgres') } 1 .. 2;
+		# the session knows the server, a new worker does not
+		$asks->query("SELECT retro_star_score('$catalog', 'known', server => '$name')");
+		wait_idle($node);
+		$node->safe_psql('postgres', 'SELECT pg_terminate_backend(worker_pid) FROM retrostar.stat_queue');
+		$node->poll_query_until('postgres', 'SELECT worker_pid IS NULL FROM retrostar.stat_queue') or die 'the worker does not leave';
+		my $from = -s $node->logfile;
+		$holder->query("BEGIN; LOCK TABLE $catalog IN ACCESS EXCLUSIVE MODE");
+		$asks->send("SELECT count(retro_star_score('$catalog', 'pair ' || i, server => '$name')) FROM generate_series(1, 40) i");
+		wait_until('the worker has waited for the lock twice', sub {
+			my $log = slurp_file($node->logfile, $from);
+			my $times = () = $log =~ /still waiting for AccessShareLock on relation/g;
+			return $times >= 2 || $asks->done;
+		});
+		$holder->query('COMMIT');
+		is($asks->result, 40, 'all are scored') or diag($asks->{err});
+		is($sim->stats->{errors}, 0, 'and nothing was sent without its key');
+		is(() = slurp_file($node->logfile, $from) =~ /ERROR: .*canceling statement due to lock timeout/g, 1, 'the log says so once');
+		$_->quit for $asks, $holder;
+		nothing_left($node, $catalog);
+	};
+}
 
 # Each failure that the simulator knows, with a value for those that need one.
 # Those without an end wait for the server's timeout: short, but so long that
