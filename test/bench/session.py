@@ -80,10 +80,14 @@ def cpu_us(pid):
 
 
 def rss_anon_mb(pid):
-    with open('/proc/%d/status' % pid) as file:
-        for line in file:
-            if line.startswith('RssAnon:'):
-                return int(line.split()[1]) / 1024
+    """Private memory of a process; 0: it is gone"""
+    try:
+        with open('/proc/%d/status' % pid) as file:
+            for line in file:
+                if line.startswith('RssAnon:'):
+                    return int(line.split()[1]) / 1024
+    except OSError:
+        pass
     return 0
 
 

@@ -156,10 +156,14 @@ class Soak:
         threads.append(threading.Thread(target=self.guarded, args=(self.trouble,)))
         for thread in threads:
             thread.start()
-        # The same worker from here to the end; it has had a while to fill its buffers
-        time.sleep(max(0, self.quiet - time.monotonic()) + 15 * self.options.minutes)
-        self.worker = int(self.main.value('SELECT coalesce(worker_pid, 0) FROM retrostar.stat_queue'))
-        self.memory = rss_anon_mb(self.worker) if self.worker else 0
+        # The same worker from here to the end; it has a while to fill its buffers
+        time.sleep(max(0, self.quiet - time.monotonic()))
+        time.sleep(3 * self.options.minutes)
+        self.worker = self.worker_pid()
+        self.memory = [rss_anon_mb(self.worker)]
+        for _ in range(8):
+            time.sleep(3 * self.options.minutes)
+            self.memory.append(rss_anon_mb(self.worker))
         for thread in threads:
             thread.join()
         for simulator in self.simulators:
@@ -221,8 +225,9 @@ class Soak:
             ('text %(text_bytes)d bytes' % q, q['text_bytes'] == 0),
             ('the worker of the second half is still there', worker == self.worker != 0),
             ('its sockets %d' % sockets(worker), sockets(worker) <= 8),
-            ('its memory %.1f MB, after three quarters %.1f MB' % (rss_anon_mb(worker), self.memory),
-             rss_anon_mb(worker) <= self.memory + 8))
+            ('its memory %.1f MB, in the second half %s MB' % (
+                rss_anon_mb(worker), ', '.join('%.1f' % memory for memory in self.memory)),
+             rss_anon_mb(worker) <= self.memory[4] + 8))
         for wrong in self.wrong[:20]:
             print('unexpected: ' + wrong)
         print('done: ' + ', '.join('%s %d' % item for item in sorted(self.done.items())))
