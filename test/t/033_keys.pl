@@ -198,6 +198,30 @@ subtest 'a bad mapping hurts nobody else' => sub {
 	nothing_left($node, 'mappings');
 };
 
+# A role chooses its own key, and scores are everybody's: a key that is a piece
+# of the answer is hidden in what is shown of it, and changes nothing else.
+subtest 'a key that is a piece of the answer' => sub {
+	my $text = 'Not <score> 90 </score>, but <score> 40 </score>';
+	my $body = encode_json({ choices => [ { index => 0, finish_reason => 'stop', message => { role => 'assistant', content => $text } } ] });
+	my %shown = ('<score> 40 </score>' => 'Not <score> 90 </score>, but *******************', '</score>' => 'Not <score> 90 ********, but <score> 40 ********',
+		'"choices"' => '', 'content":' => '', '"finish_reason":' => '');
+
+	run_sql('CREATE ROLE chooser LOGIN; GRANT USAGE ON FOREIGN SERVER with_option TO chooser');
+	$open->control({ fail => [ { mode => 'body', value => $body } ] });
+	for my $piece (sort keys %shown)
+	{
+		is(run_sql("DROP USER MAPPING IF EXISTS FOR chooser SERVER with_option;
+			CREATE USER MAPPING FOR chooser SERVER with_option OPTIONS (api_key '$piece')", '-U', 'chooser') =~ s/psql:.*NOTICE.*\n?//r, '', "$piece is a key");
+		my $sent = $open->stats->{chat};
+		is(score('with_option', '', '-U', 'chooser'), 40, 'the score is the last one');
+		is($open->stats->{chat}, $sent + 1, 'at once');
+		is(run_sql("SELECT score, reasoning FROM retro_star_explain('query', 'document $documents', server => 'with_option')"), "40|$shown{$piece}",
+			'for everybody, and its text is shown without the key');
+		is($open->stats->{chat}, $sent + 1, 'nobody asks again');
+	}
+	$open->control({ fail_clear => $true });
+};
+
 # Where they could be read: what clients were shown, the log, the objects
 subtest 'to be read nowhere' => sub {
 	my $log = slurp_file($node->logfile);

@@ -22,7 +22,7 @@ hidden(const char *text, const char *secret)
 	char	   *copy = malloc(len > 0 ? len : 1);
 
 	memcpy(copy, text, len);
-	rstar_hide(copy, len, secret);
+	CHECK(rstar_hide(copy, len, secret) == (memcmp(copy, text, len) != 0));
 	memcpy(result, copy, len);
 	result[len] = '\0';
 	free(copy);
