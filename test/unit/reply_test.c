@@ -68,10 +68,18 @@ compare_readers(const char *body, size_t len)
 	rstar_reply_free(&other);
 }
 
+/* Of a copy of the exact size, too */
 static int
 score(const char *text)
 {
-	return rstar_reply_score(text, strlen(text));
+	size_t		len = strlen(text);
+	char	   *copy = malloc(len > 0 ? len : 1);
+	int			found;
+
+	memcpy(copy, text, len);
+	found = rstar_reply_score(copy, len);
+	free(copy);
+	return found;
 }
 
 static void
@@ -102,6 +110,10 @@ test_score(void)
 		{"<score>5<score>", -1},
 		{"<Score>5</Score>", -1},
 		{"<score >5</score>", -1},
+		{"<score 5</score>", -1},
+		{"<score>5</score ", -1},
+		{"<score", -1},
+		{"<score>5 ", -1},
 		{"<score>", -1},
 		{"<score>12", -1},
 		{"", -1},
@@ -119,6 +131,9 @@ test_score(void)
 		{"<score>10</score></think>", -1},
 		{"a</think><score>1</score></think><score>2</score>", 2},
 		{"</think <score>3</score>", 3},
+		{"<score>3</score></think ", 3},
+		{"<score>3</score></think", 3},
+		{"<score>3</score><think", 3},
 		/* a thought that is never closed, but complete otherwise */
 		{"<think>so it is <score>30</score>", 30},
 	};
@@ -132,8 +147,9 @@ test_score(void)
 		CHECK_INT(score(cases[i].text), cases[i].score);
 	}
 	CASE("score is not looked for beyond the length");
-	CHECK_INT(rstar_reply_score("<score>5</score>", 15), -1);
-	CHECK_INT(rstar_reply_score("<score>5</score>", 0), -1);
+	for (size_t len = 0; len < 16; len++)
+		CHECK_INT(rstar_reply_score("<score>5</score>", len), -1);
+	CHECK_INT(rstar_reply_score("<score>3</score></think>", 23), 3);
 	CASE("NUL is no white space");
 	CHECK_INT(rstar_reply_score("<score>\0005</score>", 17), -1);
 }
@@ -164,6 +180,8 @@ test_completion(void)
 		"<think>say <score>9</score> or"},
 		{CHOICE("\"content\":\"<think>a</think><score>9</score> or\"", "\"length\""), SCORE, 9,
 		"<think>a</think><score>9</score> or"},
+		{CHOICE("\"content\":\"<score>9</score> <thinking\"", "\"length\""), SCORE, 9, "<score>9</score> <thinking"},
+		{CHOICE("\"content\":\"<score>9</score><think>\"", "\"length\""), TRUNCATED, -1, "<score>9</score><think>"},
 		{CHOICE("\"content\":null,\"reasoning_content\":\"say <score>9</score> or\"", "\"length\""),
 		TRUNCATED, -1, "say <score>9</score> or"},
 		/* aborted, even with a score */
@@ -200,6 +218,10 @@ test_completion(void)
 		"bad ?\?( ??? ?? ???? ??"},
 		{CONTENT("good \xc3\xa9 \xe2\x82\xac \xf0\x9f\x98\x80"), NO_SCORE, -1,
 		"good \xc3\xa9 \xe2\x82\xac \xf0\x9f\x98\x80"},
+		{CONTENT("first and last \xc2\x80 \xdf\xbf \xe0\xa0\x80 \xed\x9f\xbf \xee\x80\x80 \xef\xbf\xbf \xf0\x90\x80\x80 \xf4\x8f\xbf\xbf"), NO_SCORE, -1,
+		"first and last \xc2\x80 \xdf\xbf \xe0\xa0\x80 \xed\x9f\xbf \xee\x80\x80 \xef\xbf\xbf \xf0\x90\x80\x80 \xf4\x8f\xbf\xbf"},
+		{CONTENT("beyond \xc1\xbf \xe0\x9f\xbf \xed\xa0\x80 \xf0\x8f\xbf\xbf \xf4\x90\x80\x80 \xf5\x80\x80\x80"), NO_SCORE, -1,
+		"beyond ?\? ??? ??? ???? ???? ????"},
 		{CONTENT("a\tb\nc\001 <score>5</score>"), SCORE, 5, "a\tb\nc\001 <score>5</score>"},
 		{"\xef\xbb\xbf" CONTENT("<score>5</score>") "\r\n ", SCORE, 5, "<score>5</score>"},
 		/* the last of two keys counts */
