@@ -166,6 +166,10 @@ test_completion(void)
 	}			cases[] = {
 		{CONTENT("fine. <score>\\n73\\n</score>"), SCORE, 73, "fine. <score>\n73\n</score>"},
 		{CONTENT("no idea"), NO_SCORE, -1, "no idea"},
+		{CONTENT("none of it: <score>0</score>"), SCORE, 0, "none of it: <score>0</score>"},
+		{CHOICE("\"content\":null,\"reasoning_content\":\"<score>0</score>\",\"reasoning\":\"<score>2</score>\"",
+		"\"stop\""), SCORE, 0, "<score>0</score>"},
+		{CHOICE("\"content\":null,\"reasoning\":\"<score>0</score>\"", "\"stop\""), SCORE, 0, "<score>0</score>"},
 		{CONTENT(""), NO_SCORE, -1, NULL},
 		{CHOICE("\"content\":null", "\"stop\""), NO_SCORE, -1, NULL},
 		{CHOICE("\"refusal\":null", "\"stop\""), NO_SCORE, -1, NULL},
@@ -252,6 +256,7 @@ test_completion(void)
 		{"{\"choices\":[{\"message\":{\"content\":\"<score>5</score>\"", MALFORMED, -1, NULL},
 		{"data: {\"choices\":[{\"delta\":{\"content\":\"<score>5</score>\"}}]}\n\ndata: [DONE]\n\n", MALFORMED, -1, NULL},
 		{"data:", MALFORMED, -1, NULL},
+		{"data", MALFORMED, -1, NULL},
 		{"{\"status\":\"ok\"}", MALFORMED, -1, NULL},
 		{"{\"error\":null,\"choices\":[]}", MALFORMED, -1, NULL},
 		{"{\"error\":null,\"choices\":[{\"message\":{\"content\":\"<score>5</score>\"}}]}", SCORE, 5, "<score>5</score>"},
@@ -367,6 +372,7 @@ repeated(const char *first, const char *unit, const char *last, size_t len, size
 static void
 test_hostile(void)
 {
+#define CHOICES ",\"choices\":[{\"message\":{}}]}"
 	static const char before[] = "{\"choices\":[{\"message\":{\"content\":\"";
 	static const char after[] = "<score>5</score>\"}}]}";
 	static const struct
@@ -384,10 +390,13 @@ test_hostile(void)
 		{"8 MB of tags", before, "<score>   ", after, 8 << 20, SCORE},
 		{"8 MB of <", before, "<", after, 8 << 20, SCORE},
 		{"8 MB of white space before the score", before, " ", after, 8 << 20, SCORE},
-		{"8 MB of empty objects", "{\"a\":[", "{},", "0]}", 8 << 20, MALFORMED},
-		{"8 MB of empty arrays", "{\"a\":[", "[],", "0]}", 8 << 20, MALFORMED},
-		{"8 MB of numbers", "{\"a\":[", "0,", "0]}", 8 << 20, MALFORMED},
-		{"8 MB of members", "{", "\"a\":1,", "\"b\":1}", 8 << 20, MALFORMED},
+		{"8 MB of empty objects", "{\"a\":[", "{},", "0]" CHOICES, 8 << 20, MALFORMED},
+		{"8 MB of empty arrays", "{\"a\":[", "[],", "0]" CHOICES, 8 << 20, MALFORMED},
+		{"8 MB of numbers", "{\"a\":[", "0,", "0]" CHOICES, 8 << 20, MALFORMED},
+		{"8 MB of members", "{", "\"a\":1,", "\"b\":1" CHOICES, 8 << 20, MALFORMED},
+		{"objects in objects", "{\"a\":[", "{\"a\":{\"a\":{\"a\":{\"a\":{\"a\":{\"a\":{}}}}}}},", "0]" CHOICES, 1 << 20, MALFORMED},
+		{"arrays in arrays", "{\"a\":[", "[[[[[[[[[[]]]]]]]]]],", "0]" CHOICES, 2 << 20, MALFORMED},
+		{"1 MB of text in many parts", "{\"a\":[", "\"some text that is longer than it costs\",", "0]" CHOICES, 1 << 20, NO_SCORE},
 		{"8 MB of comments", "{\"choices\":", "/**/", "}", 8 << 20, MALFORMED},
 		{"a comment of 8 MB", "{\"choices\":/*", "* ", "}", 8 << 20, MALFORMED},
 		{"8 MB of one number", "{\"choices\":", "9", "}", 8 << 20, MALFORMED},
@@ -464,6 +473,10 @@ test_errors(void)
 		TOO_LONG, 1025, 4016, NULL},
 		{400, "{\"error\":{\"type\":\"exceed_context_size_error\",\"message\":\"x\",\"n_prompt_tokens\":-5,\"n_ctx\":99999999999}}",
 		TOO_LONG, INT_MAX, 0, NULL},
+		{400, "{\"error\":{\"type\":\"exceed_context_size_error\",\"message\":\"x\",\"n_prompt_tokens\":4017,\"n_ctx\":1026}}",
+		TOO_LONG, 1026, 4017, "x"},
+		{400, "{\"error\":{\"message\":\"request (1 tokens) exceeds the available context size (2 tokens)\",\"n_prompt_tokens\":4018,\"n_ctx\":1027}}",
+		TOO_LONG, 1027, 4018, NULL},
 		/* TGI */
 		{422, "{\"error\":\"Input validation error: `inputs` tokens + `max_new_tokens` must be <= 4096. Given: 4031 `inputs` tokens and 200 `max_new_tokens`\",\"error_type\":\"validation\"}",
 		TOO_LONG, 4096, 4031, NULL},
@@ -508,6 +521,9 @@ test_errors(void)
 		{422, "{\"detail\":[{\"loc\":[\"body\",\"model\"],\"msg\":\"field required\",\"type\":\"value_error.missing\"}]}", OTHER, 0, 0, "field required"},
 		{400, "{\"detail\":{\"message\":\"no\"}}", OTHER, 0, 0, "no"},
 		{400, "[{\"error\":{\"message\":\"in a list\"}}]", OTHER, 0, 0, "in a list"},
+		{400, "[{\"error\":{\"message\":\"in a list\",\"code\":\"context_length_exceeded\"}}]", TOO_LONG, 0, 0, "in a list"},
+		{429, "{\"message\":\"no\",\"code\":\"credit_balance_exhausted\"}", QUOTA, 0, 0, "no"},
+		{400, "{\"error\":{\"message\":\"\",\"detail\":\"why\"}}", OTHER, 0, 0, "why"},
 		{400, "\"a string\"", OTHER, 0, 0, "a string"},
 		{400, "{\"error\":{}}", OTHER, 0, 0, "{\"error\":{}}"},
 		{400, "{\"error\":{\"error\":{\"error\":{\"error\":{\"error\":{\"message\":\"deep\"}}}}}}", OTHER, 0, 0,
@@ -525,6 +541,8 @@ test_errors(void)
 		{200, "{\"object\":\"error\",\"message\":\"bad\",\"code\":400}", OTHER, 0, 0, "bad"},
 		{200, "{\"error\":{\"message\":\"The input (5000 tokens) is longer than the model's context length (4096 tokens).\"},\"choices\":[{\"message\":{\"content\":\"<score>5</score>\"}}]}", TOO_LONG, 4096, 5000, NULL},
 		{200, "{\"error\":{\"message\":\"context length is 5 tokens\",\"code\":500}}", OTHER, 0, 0, NULL},
+		{200, "{\"object\":\"error\",\"message\":\"context length is 5 tokens\",\"code\":500}", OTHER, 0, 0, NULL},
+		{200, "{\"object\":\"error\",\"message\":\"context length is 5 tokens\",\"code\":400}", TOO_LONG, 5, 0, NULL},
 		{200, "{\"error\":{\"message\":\"context length is 5 tokens\",\"code\":20015}}", TOO_LONG, 5, 0, NULL},
 		{200, "data: {\"error\":{\"message\":\"Streaming response failed: [503] The request queue is full.\"}}\n\ndata: [DONE]\n\n", OTHER, 0, 0,
 		"Streaming response failed: [503] The request queue is full."},
