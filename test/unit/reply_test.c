@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * reply_test.c
- *		Unit tests of reply.c and reply_error.c.
+ *		Unit tests of reply.c, and of its parts: reply_scan.c, reply_text.c,
+ *		reply_error.c, reply_models.c.
  *
  * With the argument "bench": how long a reply takes instead.
  *
@@ -15,6 +16,7 @@
 
 #include "check.h"
 #include "reply.h"
+#include "reply_scan.h"
 
 #define SCORE RSTAR_REPLY_SCORE
 #define NO_SCORE RSTAR_REPLY_NO_SCORE
@@ -279,6 +281,72 @@ test_completion(void)
 			if (reply.status == SCORE)
 				CHECK_INT(score(reply.text), reply.score);
 		}
+	}
+}
+
+/*
+ * What is read in one pass, and what is left to json-c: all that it might
+ * read in another way.
+ */
+static void
+test_scan(void)
+{
+#define USUAL(more) "{\"choices\":[{\"message\":{\"content\":\"<score>5</score>\"}}]" more "}"
+#define VALUE(value) USUAL(",\"x\":" value)
+	static const struct
+	{
+		const char *body;
+		bool		usual;
+	}			cases[] = {
+		{USUAL(""), true},
+		{" \t\r\n" USUAL("") " \t\r\n", true},
+		{"{ \"choices\" : [ { \"message\" : { \"content\" : \"x\" } } , { } ] , \"error\" : null }", true},
+		{USUAL(",\"object\":\"chat.completion\",\"error\":null,\"usage\":null"), true},
+		{USUAL(",\"usage\":{\"prompt_tokens\":0,\"completion_tokens\":999999999,\"total\":1}"), true},
+		{USUAL(",\"usage\":{\"prompt_tokens\":null}"), true},
+		{CHOICE("\"content\":null,\"reasoning_content\":\"a\",\"reasoning\":\"b\"", "\"stop\""), true},
+		{CHOICE("\"content\":\"\\\"\\\\\\/\\b\\f\\n\\r\\t\",\"reasoning\":\"\\n\"", "null"), true},
+		{VALUE("[]"), true}, {VALUE("{}"), true}, {VALUE("[1,{\"a\":[true,false,null]},\"b\"]"), true},
+		{VALUE("0"), true}, {VALUE("-0"), true}, {VALUE("10"), true}, {VALUE("-1.05e-07"), true}, {VALUE("1E+5"), true},
+		{VALUE("[[[[[[[[[[[0]]]]]]]]]]]"), true},
+		/* too deep, too long */
+		{VALUE("[[[[[[[[[[[[0]]]]]]]]]]]]"), false},
+		{VALUE("1e100"), false}, {VALUE("123456789012345678901234"), true}, {VALUE("1234567890123456789012345"), false},
+		/* no JSON, or not plain */
+		{"", false}, {" ", false}, {"[]", false}, {"\"choices\"", false}, {"{", false}, {"{\"choices\"", false},
+		{USUAL("") "x", false}, {USUAL(","), false}, {USUAL(",\"x\""), false}, {USUAL(",x:1"), false}, {USUAL(",\"\\n\":1"), false},
+		{VALUE(""), false}, {VALUE("x"), false}, {VALUE("tru"), false}, {VALUE("nulls"), false}, {VALUE("NaN"), false},
+		{VALUE("01"), false}, {VALUE("-"), false}, {VALUE("+1"), false}, {VALUE("1."), false}, {VALUE(".5"), false}, {VALUE("1e"), false},
+		{VALUE("1e+"), false}, {VALUE("0x1"), false}, {VALUE("[1,]"), false}, {VALUE("[1 2]"), false}, {VALUE("{\"a\"}"), false},
+		{VALUE("{\"a\":}"), false}, {VALUE("{a:1}"), false}, {VALUE("[}"), false}, {VALUE("'a'"), false}, {VALUE("\"a"), false},
+		{VALUE("\"\\u0041\""), false}, {VALUE("\"\\x\""), false}, {VALUE("\"a\nb\""), false}, {VALUE("\"\\"), false},
+		/* twice */
+		{USUAL(",\"choices\":[]"), false}, {USUAL(",\"error\":null,\"error\":null"), false},
+		{CHOICE("\"content\":\"a\",\"content\":\"b\"", "null"), false}, {USUAL(",\"usage\":{\"prompt_tokens\":1,\"prompt_tokens\":1}"), false},
+		/* of another type, or not there */
+		{"{}", false}, {"{\"choices\":[]}", false}, {"{\"choices\":{}}", false}, {"{\"choices\":[{}]}", false}, {"{\"choices\":[{\"message\":null}]}", false},
+		{"{\"choices\":[{},{\"message\":{}}]}", false}, {"{\"message\":{\"content\":\"<score>5</score>\"}}", false},
+		{CHOICE("\"content\":5", "null"), false}, {CHOICE("\"content\":[]", "null"), false}, {CHOICE("\"content\":\"a\"", "5"), false},
+		{USUAL(",\"error\":\"\""), false}, {USUAL(",\"error\":{}"), false}, {USUAL(",\"object\":\"error\""), false}, {USUAL(",\"object\":null"), false},
+		{USUAL(",\"usage\":[]"), false}, {USUAL(",\"usage\":{\"prompt_tokens\":-1}"), false}, {USUAL(",\"usage\":{\"prompt_tokens\":1.0}"), false},
+		{USUAL(",\"usage\":{\"prompt_tokens\":1e3}"), false}, {USUAL(",\"usage\":{\"prompt_tokens\":01}"), false},
+		{USUAL(",\"usage\":{\"prompt_tokens\":1000000000}"), false}, {USUAL(",\"usage\":{\"prompt_tokens\":\"1\"}"), false},
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+	{
+		size_t		len = strlen(cases[i].body);
+		char	   *copy = malloc(len > 0 ? len : 1);
+		char		name[128];
+		RstarReplyScan scan;
+
+		snprintf(name, sizeof(name), "scan of %.100s", cases[i].body);
+		CASE(name);
+		memcpy(copy, cases[i].body, len);
+		CHECK_INT(rstar_reply_scan(&scan, copy, len), cases[i].usual);
+		rstar_reply_scan_free(&scan);
+		free(copy);
+		parse(200, cases[i].body);
 	}
 }
 
@@ -717,13 +785,16 @@ bench(void)
 	return 0;
 }
 
+#define FIFTY "12345678901234567890123456789012345678901234567890"
+
 static void
 models(const char *body, bool served, const char *said)
 {
-	char		buf[64];
+	char	   *buf = malloc(64);
 
-	CHECK(rstar_reply_models(body, strlen(body), "m", buf, sizeof(buf)) == served);
+	CHECK(rstar_reply_models(body, strlen(body), "m", buf, 64) == served);
 	CHECK_STR(buf, said);
+	free(buf);
 }
 
 static void
@@ -740,6 +811,14 @@ test_models(void)
 	models("{\"data\":[{\"id\":\"n\"}]}", false, "it serves \"n\"");
 	models("{\"data\":[]}", false, "it names no models");
 	models("", false, "it names no models");
+	models("{\"data\":[null,5,{},{\"id\":7},{\"id\":\"m\"}]}", true, "it serves \"m\"");
+	models("{\"data\":[{\"id\":\"a\\nb\\u00e9\"}]}", false, "it serves \"a?b??\"");
+
+	CASE("names for which there is no room");
+	models("{\"data\":[{\"id\":\"" FIFTY "\"}]}", false, "it serves \"" FIFTY "\"");
+	models("{\"data\":[{\"id\":\"" FIFTY FIFTY "\"},{\"id\":\"m\"}]}", true, "it serves \"m\"");
+	models("{\"data\":[{\"id\":\"" FIFTY "x\"},{\"id\":\"n\"}]}", false, "it serves \"n\"");
+	models("{\"data\":[{\"id\":\"n\"},{\"id\":\"" FIFTY "\"},{\"id\":\"m\"}]}", true, "it serves \"n\", \"m\"");
 
 	/* in memory it would be 300 times as big */
 	CASE("a list of models that is too big");
@@ -758,6 +837,7 @@ main(int argc, char **argv)
 		return bench();
 	test_score();
 	test_completion();
+	test_scan();
 	test_details();
 	test_hostile();
 	test_errors();
