@@ -306,6 +306,7 @@ test_scan(void)
 		{USUAL(",\"usage\":{\"prompt_tokens\":null}"), true},
 		{CHOICE("\"content\":null,\"reasoning_content\":\"a\",\"reasoning\":\"b\"", "\"stop\""), true},
 		{CHOICE("\"content\":\"\\\"\\\\\\/\\b\\f\\n\\r\\t\",\"reasoning\":\"\\n\"", "null"), true},
+		{VALUE("\"a b\""), true}, {VALUE("[ { \"a\" : 1 } , [ ] , 2 ]"), true}, {VALUE("{ \"a\" : { } }"), true},
 		{VALUE("[]"), true}, {VALUE("{}"), true}, {VALUE("[1,{\"a\":[true,false,null]},\"b\"]"), true},
 		{VALUE("0"), true}, {VALUE("-0"), true}, {VALUE("10"), true}, {VALUE("-1.05e-07"), true}, {VALUE("1E+5"), true},
 		{VALUE("[[[[[[[[[[[0]]]]]]]]]]]"), true},
@@ -403,6 +404,9 @@ test_details(void)
 					  sizeof(CONTENT("<score>5</score>")), true);
 	CHECK_INT(reply.status, MALFORMED);
 	rstar_reply_parse(&reply, 200, "{\"choices\0\":[]}", 15, true);
+	CHECK_INT(reply.status, MALFORMED);
+	rstar_reply_parse(&reply, 200, CONTENT("a\\\0<score>5</score>"),
+					  sizeof(CONTENT("a\\\0<score>5</score>")) - 1, true);
 	CHECK_INT(reply.status, MALFORMED);
 
 	CASE("no body");
