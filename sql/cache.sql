@@ -75,6 +75,7 @@ SELECT rpad(compare(change), 10) || change FROM (VALUES
 	($$ALTER SERVER gpu OPTIONS (ADD min_p '0.5')$$),
 	($$ALTER SERVER gpu OPTIONS (ADD repetition_penalty '1.1')$$),
 	($$ALTER SERVER gpu OPTIONS (ADD max_tokens '77')$$),
+	($$ALTER SERVER gpu OPTIONS (ADD context_length '8192')$$),
 	($$ALTER SERVER gpu OPTIONS (ADD extra_body '{"a": 1}')$$),
 	($$SET LOCAL retrostar.task = 'biology'$$),
 	-- what is the default anyhow
@@ -83,7 +84,23 @@ SELECT rpad(compare(change), 10) || change FROM (VALUES
 	-- who answers for it
 	($$ALTER SERVER gpu OWNER TO CURRENT_USER$$),
 	($$ALTER SERVER gpu OPTIONS (ADD cache_scope 'shared')$$),
-	($$ALTER SERVER gpu OPTIONS (ADD cache_scope 'regress_retrostar_owner')$$)) v (change);
+	($$ALTER SERVER gpu OPTIONS (ADD cache_scope 'regress_retrostar_owner')$$),
+	($$ALTER ROLE regress_retrostar_owner RENAME TO regress_retrostar_other$$),
+	($$ALTER ROLE regress_retrostar_owner SUPERUSER$$)) v (change);
+-- a scope is shared by superusers, and by who has the privileges of its role
+ALTER SERVER gpu OPTIONS (ADD cache_scope 'pg_monitor');
+SELECT rpad(compare(change), 10) || change FROM (VALUES
+	($$ALTER ROLE regress_retrostar_owner CREATEDB$$),
+	($$ALTER ROLE regress_retrostar_owner SUPERUSER$$),
+	($$GRANT pg_monitor TO regress_retrostar_owner$$)) v (change);
+CREATE SERVER theirs FOREIGN DATA WRAPPER retrostar OPTIONS (url 'http://127.0.0.1:9', model 'm', cache_scope 'pg_monitor');
+SELECT retrostar.cache_key('q', 'd', server => 'gpu') = retrostar.cache_key('q', 'd', server => 'theirs');
+GRANT pg_monitor TO regress_retrostar_owner;
+SELECT retrostar.cache_key('q', 'd', server => 'gpu') = retrostar.cache_key('q', 'd', server => 'theirs');
+REVOKE pg_monitor FROM regress_retrostar_owner;
+SELECT retrostar.cache_key('q', 'd', server => 'gpu') = retrostar.cache_key('q', 'd', server => 'theirs');
+DROP SERVER theirs;
+ALTER SERVER gpu OPTIONS (DROP cache_scope);
 
 -- all lengths are in it: no two pairs run into each other
 SELECT count(DISTINCT k) FROM (VALUES
@@ -175,6 +192,10 @@ SELECT seed(retrostar.cache_key('q', 'broken 3'), NULL);
 SELECT outcome($$retro_star_score('q', 'broken 1')$$);
 SELECT outcome($$retro_star_score('q', 'broken 2')$$);
 SELECT outcome($$retro_star_score('q', 'broken 3')$$);
+SELECT seed(retrostar.cache_key('q', 'broken 4'), '{50,101}'), seed(retrostar.cache_key('q', 'broken 5'), '{-1}'),
+	seed(retrostar.cache_key('q', 'not broken'), '{0,100}');
+SELECT outcome($$retro_star_score('q', 'broken 4')$$), outcome($$retro_star_score('q', 'broken 5')$$),
+	outcome($$retro_star_score('q', 'not broken')$$);
 ROLLBACK;
 -- no table
 BEGIN;

@@ -268,6 +268,23 @@ SELECT use('gpu');
 SELECT use(NULL);
 RESET ROLE;
 SELECT use('gpu');
+-- also of the database's owner
+GRANT USAGE ON FOREIGN SERVER gpu TO pg_database_owner;
+CREATE FUNCTION own_database(role text) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+	EXECUTE format('ALTER DATABASE %I OWNER TO %I', current_database(), role);
+END $$;
+SELECT current_user AS superuser \gset
+SELECT own_database('regress_retrostar_user');
+SET ROLE regress_retrostar_user;
+SELECT use('gpu');
+RESET ROLE;
+SELECT own_database(:'superuser');
+SET ROLE regress_retrostar_user;
+SELECT use('gpu');
+RESET ROLE;
+REVOKE USAGE ON FOREIGN SERVER gpu FROM pg_database_owner;
+DROP FUNCTION own_database;
 ALTER SERVER gpu RENAME TO gpu2;
 SELECT use('gpu');
 SELECT use('gpu2');

@@ -3,7 +3,7 @@
  * hide.c
  *		Makes a key that a server repeats unreadable.
  *
- * Called by: http.c, with each reply to a request that had a key.
+ * Called by: outcome.c, with each reply to a request that had a key.
  *
  * Some servers say which key it was that they refused.  What they say goes
  * into messages, the log and, with retrostar.store_reasoning, into a table, so
@@ -23,11 +23,13 @@ static size_t match(const char *bytes, size_t len, const char *secret);
 static size_t match_escaped(const char *bytes, size_t len, char wanted);
 static int	hex_digit(char c);
 
-void
+bool
 rstar_hide(char *bytes, size_t len, const char *secret)
 {
+	bool		hidden = false;
+
 	if (strlen(secret) < RSTAR_HIDE_MIN_LEN)
-		return;
+		return false;
 	for (size_t i = 0; i < len;)
 	{
 		size_t		found = 0;
@@ -36,8 +38,10 @@ rstar_hide(char *bytes, size_t len, const char *secret)
 			found = match(bytes + i, len - i, secret);
 		if (found > 0)
 			memset(bytes + i, '*', found);
+		hidden = hidden || found > 0;
 		i += found > 0 ? found : 1;
 	}
+	return hidden;
 }
 
 /* Bytes of the secret at the beginning of "bytes", 0 when it is not there */

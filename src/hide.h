@@ -3,7 +3,7 @@
  * hide.h
  *		Makes a key that a server repeats unreadable.
  *
- * Called by: http.c.
+ * Called by: outcome.c.
  *
  * Copyright (c) 2026, the retrostar authors
  *
@@ -12,6 +12,7 @@
 #ifndef RSTAR_HIDE_H
 #define RSTAR_HIDE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 /* Shorter ones are not looked for: they would be found in ordinary text */
@@ -20,8 +21,9 @@
 /*
  * Overwrites each occurrence of "secret" in these bytes with asterisks, also
  * where its ASCII characters are escaped as in JSON (\", \/, \u0022).  The
- * length of the bytes, and so JSON around it, stays the same.
+ * length of the bytes, and so JSON around it, stays the same.  False: there is
+ * none.
  */
-extern void rstar_hide(char *bytes, size_t len, const char *secret);
+extern bool rstar_hide(char *bytes, size_t len, const char *secret);
 
 #endif							/* RSTAR_HIDE_H */

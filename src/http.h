@@ -58,8 +58,9 @@ typedef struct RstarHttpReply
 	void	   *owner;
 	RstarHttpResult result;
 	int			status;			/* HTTP status, 0 when there was none */
-	const char *body;
+	char	   *body;			/* may repeat the key: for outcome.c alone */
 	Size		body_len;
+	const char *key;			/* that was sent, or NULL */
 	const char *retry_after;	/* header's value or NULL */
 	int64		elapsed_us;
 	const char *error;			/* what curl says, when not REPLY */
@@ -99,8 +100,7 @@ extern void rstar_http_poll(RstarHttpDone done);
 extern void rstar_http_flush(void);
 
 /*
- * "key" is sent as a bearer token, or NULL; a reply that repeats it has
- * asterisks in its place (hide.h).  Returns NULL when out of memory.
+ * "key" is sent as a bearer token, or NULL.  Returns NULL when out of memory.
  */
 extern RstarHttpHeaders *rstar_http_headers(const char *key);
 extern void rstar_http_headers_free(RstarHttpHeaders *headers);

@@ -15,7 +15,6 @@
 
 #include "portability/instr_time.h"
 
-#include "hide.h"
 #include "http_socket.h"
 #include "http_transfer.h"
 
@@ -321,14 +320,13 @@ rstar_transfer_reply(RstarTransfer *transfer, CURLcode code, RstarHttpReply *rep
 	long		status = 0;
 
 	curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &status);
-	if (transfer->key != NULL)
-		rstar_hide(transfer->data, transfer->len, transfer->key);
 	memset(reply, 0, sizeof(*reply));
 	reply->owner = transfer->owner;
 	reply->status = (int) status;
 	reply->result = classify(transfer, code, reply->status);
 	reply->body = transfer->data;
 	reply->body_len = transfer->len;
+	reply->key = transfer->key;
 	reply->elapsed_us = rstar_transfer_clock() - transfer->started;
 	if (status >= 300 &&
 		curl_easy_header(transfer->easy, "Retry-After", 0, CURLH_HEADER, -1, &header) == CURLHE_OK)

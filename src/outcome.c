@@ -4,7 +4,7 @@
  *		What the end of an exchange means: for the endpoint, for the sample,
  *		for the session that waits.
  *
- * Called by: send.c.  Calls: reply.c.
+ * Called by: send.c.  Calls: reply.c, hide.c.
  *
  * Copyright (c) 2026, the retrostar authors
  *
@@ -14,11 +14,13 @@
 
 #include <time.h>
 
+#include "hide.h"
 #include "outcome.h"
 
 /* Longest Retry-After that is honoured, in seconds */
 #define MAX_RETRY_AFTER 60
 
+static void read_reply(const RstarHttpReply *reply, bool want_text, RstarReply *parsed);
 static void judge_status(const RstarHttpReply *reply, const RstarReply *parsed,
 						 RstarJudgement *verdict);
 static RstarEnding ending(const RstarJudgement *verdict);
@@ -70,7 +72,7 @@ rstar_outcome_judge(const RstarHttpReply *reply, bool want_text, RstarReply *par
 		case RSTAR_HTTP_REPLY:
 			break;
 	}
-	rstar_reply_parse(parsed, reply->status, reply->body, reply->body_len, want_text);
+	read_reply(reply, want_text, parsed);
 	if (parsed->message[0])
 		strlcpy(verdict->detail, parsed->message, sizeof(verdict->detail));
 	if (reply->status != 200)
@@ -87,6 +89,28 @@ rstar_outcome_judge(const RstarHttpReply *reply, bool want_text, RstarReply *par
 		else if (parsed->status == RSTAR_REPLY_MALFORMED)
 			strlcpy(verdict->detail, "not a chat completion", sizeof(verdict->detail));
 	}
+}
+
+/*
+ * What counts is read from the reply as it came, and what people read from one
+ * without the key.  A role chooses the key of its own mapping: if one that is a
+ * piece of an answer were hidden in it first, the role would choose the score,
+ * which others get from the cache.
+ */
+static void
+read_reply(const RstarHttpReply *reply, bool want_text, RstarReply *parsed)
+{
+	RstarReply	shown;
+
+	rstar_reply_parse(parsed, reply->status, reply->body, reply->body_len, want_text);
+	if (reply->key == NULL || !rstar_hide(reply->body, reply->body_len, reply->key))
+		return;
+	rstar_reply_parse(&shown, reply->status, reply->body, reply->body_len, want_text);
+	rstar_reply_free(parsed);
+	parsed->text = shown.text;
+	parsed->text_len = shown.text_len;
+	memcpy(parsed->finish_reason, shown.finish_reason, sizeof(shown.finish_reason));
+	memcpy(parsed->message, shown.message, sizeof(shown.message));
 }
 
 void

@@ -233,6 +233,14 @@ subtest 'which server, and who may' => sub {
 	is($out, $score, 'SECURITY DEFINER');
 	is(code(failure('postgres', q(SELECT ask('rights', 'doc'), retro_star_score('rights', 'doc')), @as_user)), '42501',
 		'which counts for nothing outside, in the same statement');
+	# of which a simple expression is a part
+	$node->safe_psql('postgres', q(CREATE FUNCTION ask_simply(q text, d text) RETURNS float8 SECURITY DEFINER SET search_path = public, pg_temp
+			LANGUAGE plpgsql AS 'BEGIN RETURN retro_star_score(q, d); END';
+		ALTER FUNCTION ask_simply OWNER TO trusted));
+	($ret, $out, $err) = $node->psql('postgres', q(SELECT ask_simply('rights', 'doc')), extra_params => \@as_user);
+	is($out, $score, 'in PL/pgSQL');
+	is(code(failure('postgres', q(SELECT ask_simply('rights', 'doc'), retro_star_score('rights', 'doc')), @as_user)), '42501',
+		'which counts for nothing outside either');
 	($ret, $out, $err) = $node->psql('postgres', q(SELECT ask('rights', i::text) >= 0 FROM generate_series(1, 3) i), extra_params => \@as_user);
 	is($out, "t\nt\nt", 'new pairs');
 

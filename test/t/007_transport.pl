@@ -6,6 +6,7 @@ use warnings;
 
 use FindBin;
 use lib $FindBin::RealBin;
+use IO::Socket::INET;
 use IPC::Run ();
 use JSON::PP;
 use PostgreSQL::Test::Utils;
@@ -163,6 +164,17 @@ is($unix->log->[0]{headers}{host}, 'localhost', 'and its host is this one');
 $unix->stop;
 create_server($node, 'postgres', 'no_socket', $unix, unavailable_timeout => '300ms');
 like(ask('no_socket', new_document()), qr/08006: .*could not reach server "no_socket"/, 'no such socket');
+
+# Whoever does not let us in is not reached, and has had no request that could
+# be too slow: here the queue of connections is full, and nobody takes any.
+my $deaf = IO::Socket::INET->new(Listen => 1, LocalAddr => '127.0.0.1') or die "listen: $!";
+my @queued = map { IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $deaf->sockport, Blocking => 0) } 1 .. 8;
+create_server($node, 'postgres', 'deaf', 'http://127.0.0.1:' . $deaf->sockport, connect_timeout => '200ms', unavailable_timeout => '300ms',
+	timeout => '1h', retries => 0);
+like(ask('deaf', new_document()), qr/08006: .*could not reach server "deaf"/, 'no connection in time');
+is($node->safe_psql('postgres', q(SELECT unreachable > 0, timed_out FROM retrostar.stat_server WHERE server = 'deaf')), 't|0',
+	'which is counted as such');
+close $_ for @queued, $deaf;
 
 #
 # TLS

@@ -174,6 +174,19 @@ is($rest, '61|t', 'its score counts');
 wait_idle($node);
 is(explained('octet_length(reasoning)', q('long', 'one', server => 'canned')), $length, 'stored so');
 sql('DROP SERVER canned');
+# Longer than 8 MB is no reply of a model.
+for my $more (0, 1)
+{
+	my ($head, $tail) = ('{"choices":[{"message":{"content":"', '<score> 62 </score>"},"finish_reason":"stop"}]}');
+	my $longest = start_canned($head . 'x' x (8 * 1024 * 1024 + $more - length($head . $tail)) . $tail);
+
+	create_server($node, 'postgres', 'longest', $longest->{url}, retries => 0);
+	my $sql = "SELECT retro_star_score('longest', 'and $more', server => 'longest')";
+	is(sql($sql), 62, '8 MB are read') if !$more;
+	like(($node->psql('postgres', $sql))[2], qr/reply is too large/, 'a byte more is not') if $more;
+	sql('DROP SERVER longest');
+}
+wait_idle($node);
 is(explained(q(reasoning ~ '\x01' OR reasoning LIKE '%' || chr(1) || '%', reasoning ~ 'score'), q('nul', '[[sim:control]]')),
 	't|t', 'control characters');
 is(explained('count(reasoning)', q('nul', '[[sim:nul]]')), 1, 'NUL');

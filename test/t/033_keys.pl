@@ -134,6 +134,50 @@ subtest 'refused' => sub {
 		'and nothing of it is sent');
 };
 
+# Whoever owns a server can point its URL at himself: a file of the machine's
+# is read for his server only when he may read it.
+subtest 'a key file and the owner of the server' => sub {
+	my $sent = $open->stats->{chat};
+	my $refused = qr/HV00N: .*DETAIL: +permission denied to use option "api_key_file" with server "lent"/s;
+
+	create_server($node, 'postgres', 'lent', $open);
+	run_sql("CREATE ROLE lender; GRANT USAGE ON FOREIGN DATA WRAPPER retrostar TO lender; ALTER SERVER lent OWNER TO lender;
+		CREATE USER MAPPING FOR PUBLIC SERVER lent OPTIONS (api_key_file '$dir/key')");
+	like(score('lent'), $refused, 'who may not read files does not get the key');
+	is($open->stats->{chat}, $sent, 'nothing is sent');
+	run_sql('GRANT pg_read_server_files TO lender');
+	like(score('lent'), qr/^\d+$/, 'who may does');
+	is($open->log(1)->[-1]{headers}{authorization}, "Bearer $key{file}", 'from the file');
+	run_sql('REVOKE pg_read_server_files FROM lender');
+	like(score('lent'), $refused, 'for as long as he may');
+	is($open->stats->{chat}, $sent + 1, 'again nothing is sent');
+};
+
+subtest 'files that hold no key' => sub {
+	my $long = 'k' x 65537;
+
+	mkdir("$dir/directory") && system('mkfifo', "$dir/fifo") == 0 or die $!;
+	append_to_file("$dir/$_->[0]", $_->[1]) for [ empty => '' ], [ blank => " \t\r\n\n" ], [ nul => "$key{file}\0\n" ], [ 'long' => $long ];
+	my %said = (directory => qr/is not a regular file/, fifo => qr/is not a regular file/, empty => qr/is empty/, blank => qr/is empty/,
+		nul => qr/contains a control character/, 'long' => qr/is longer than 65536 bytes/, missing => qr/could not open API key file/);
+	my $sent = $open->stats->{chat};
+
+	for my $file (sort keys %said)
+	{
+		run_sql("ALTER USER MAPPING FOR PUBLIC SERVER with_file OPTIONS (SET api_key_file '$dir/$file')");
+		my $session = RetroSession->new($node, 'postgres');
+		$session->send("SELECT retro_star_score('no key', '$file', server => 'with_file')");
+		$session->result;
+		is($session->sqlstate, 'HV00N', "$file: no score");
+		like($session->{err}, $said{$file}, 'the reason');
+		$seen .= $session->{err};
+		$session->quit;
+	}
+	is($open->stats->{chat}, $sent, 'nothing is sent');
+	run_sql("ALTER USER MAPPING FOR PUBLIC SERVER with_file OPTIONS (SET api_key_file '$dir/key')");
+	like(score('with_file'), qr/^\d+$/, 'a file with a key');
+};
+
 # A name that has quotes is a name, and not more of the request.
 subtest 'a model that is no plain name' => sub {
 	my $model = q(m", "temperature": 9, "x": "\\);
@@ -196,6 +240,30 @@ subtest 'a bad mapping hurts nobody else' => sub {
 	is(run_sql("ALTER USER MAPPING FOR bad SERVER shared OPTIONS (SET api_key '$key{role}')", '-U', 'bad'), '', 'it is mended');
 	like(score('shared', '', '-U', 'bad'), qr/^\d+$/, 'and works');
 	nothing_left($node, 'mappings');
+};
+
+# A role chooses its own key, and scores are everybody's: a key that is a piece
+# of the answer is hidden in what is shown of it, and changes nothing else.
+subtest 'a key that is a piece of the answer' => sub {
+	my $text = 'Not <score> 90 </score>, but <score> 40 </score>';
+	my $body = encode_json({ choices => [ { index => 0, finish_reason => 'stop', message => { role => 'assistant', content => $text } } ] });
+	my %shown = ('<score> 40 </score>' => 'Not <score> 90 </score>, but *******************', '</score>' => 'Not <score> 90 ********, but <score> 40 ********',
+		'"choices"' => '', 'content":' => '', '"finish_reason":' => '');
+
+	run_sql('CREATE ROLE chooser LOGIN; GRANT USAGE ON FOREIGN SERVER with_option TO chooser');
+	$open->control({ fail => [ { mode => 'body', value => $body } ] });
+	for my $piece (sort keys %shown)
+	{
+		is(run_sql("DROP USER MAPPING IF EXISTS FOR chooser SERVER with_option;
+			CREATE USER MAPPING FOR chooser SERVER with_option OPTIONS (api_key '$piece')", '-U', 'chooser') =~ s/psql:.*NOTICE.*\n?//r, '', "$piece is a key");
+		my $sent = $open->stats->{chat};
+		is(score('with_option', '', '-U', 'chooser'), 40, 'the score is the last one');
+		is($open->stats->{chat}, $sent + 1, 'at once');
+		is(run_sql("SELECT score, reasoning FROM retro_star_explain('query', 'document $documents', server => 'with_option')"), "40|$shown{$piece}",
+			'for everybody, and its text is shown without the key');
+		is($open->stats->{chat}, $sent + 1, 'nobody asks again');
+	}
+	$open->control({ fail_clear => $true });
 };
 
 # Where they could be read: what clients were shown, the log, the objects

@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * reply_test.c
- *		Unit tests of reply.c and reply_error.c.
+ *		Unit tests of reply.c, and of its parts: reply_scan.c, reply_text.c,
+ *		reply_error.c, reply_models.c.
  *
  * With the argument "bench": how long a reply takes instead.
  *
@@ -15,6 +16,7 @@
 
 #include "check.h"
 #include "reply.h"
+#include "reply_scan.h"
 
 #define SCORE RSTAR_REPLY_SCORE
 #define NO_SCORE RSTAR_REPLY_NO_SCORE
@@ -68,10 +70,18 @@ compare_readers(const char *body, size_t len)
 	rstar_reply_free(&other);
 }
 
+/* Of a copy of the exact size, too */
 static int
 score(const char *text)
 {
-	return rstar_reply_score(text, strlen(text));
+	size_t		len = strlen(text);
+	char	   *copy = malloc(len > 0 ? len : 1);
+	int			found;
+
+	memcpy(copy, text, len);
+	found = rstar_reply_score(copy, len);
+	free(copy);
+	return found;
 }
 
 static void
@@ -102,6 +112,10 @@ test_score(void)
 		{"<score>5<score>", -1},
 		{"<Score>5</Score>", -1},
 		{"<score >5</score>", -1},
+		{"<score 5</score>", -1},
+		{"<score>5</score ", -1},
+		{"<score", -1},
+		{"<score>5 ", -1},
 		{"<score>", -1},
 		{"<score>12", -1},
 		{"", -1},
@@ -119,6 +133,9 @@ test_score(void)
 		{"<score>10</score></think>", -1},
 		{"a</think><score>1</score></think><score>2</score>", 2},
 		{"</think <score>3</score>", 3},
+		{"<score>3</score></think ", 3},
+		{"<score>3</score></think", 3},
+		{"<score>3</score><think", 3},
 		/* a thought that is never closed, but complete otherwise */
 		{"<think>so it is <score>30</score>", 30},
 	};
@@ -132,8 +149,9 @@ test_score(void)
 		CHECK_INT(score(cases[i].text), cases[i].score);
 	}
 	CASE("score is not looked for beyond the length");
-	CHECK_INT(rstar_reply_score("<score>5</score>", 15), -1);
-	CHECK_INT(rstar_reply_score("<score>5</score>", 0), -1);
+	for (size_t len = 0; len < 16; len++)
+		CHECK_INT(rstar_reply_score("<score>5</score>", len), -1);
+	CHECK_INT(rstar_reply_score("<score>3</score></think>", 23), 3);
 	CASE("NUL is no white space");
 	CHECK_INT(rstar_reply_score("<score>\0005</score>", 17), -1);
 }
@@ -150,6 +168,10 @@ test_completion(void)
 	}			cases[] = {
 		{CONTENT("fine. <score>\\n73\\n</score>"), SCORE, 73, "fine. <score>\n73\n</score>"},
 		{CONTENT("no idea"), NO_SCORE, -1, "no idea"},
+		{CONTENT("none of it: <score>0</score>"), SCORE, 0, "none of it: <score>0</score>"},
+		{CHOICE("\"content\":null,\"reasoning_content\":\"<score>0</score>\",\"reasoning\":\"<score>2</score>\"",
+		"\"stop\""), SCORE, 0, "<score>0</score>"},
+		{CHOICE("\"content\":null,\"reasoning\":\"<score>0</score>\"", "\"stop\""), SCORE, 0, "<score>0</score>"},
 		{CONTENT(""), NO_SCORE, -1, NULL},
 		{CHOICE("\"content\":null", "\"stop\""), NO_SCORE, -1, NULL},
 		{CHOICE("\"refusal\":null", "\"stop\""), NO_SCORE, -1, NULL},
@@ -164,6 +186,8 @@ test_completion(void)
 		"<think>say <score>9</score> or"},
 		{CHOICE("\"content\":\"<think>a</think><score>9</score> or\"", "\"length\""), SCORE, 9,
 		"<think>a</think><score>9</score> or"},
+		{CHOICE("\"content\":\"<score>9</score> <thinking\"", "\"length\""), SCORE, 9, "<score>9</score> <thinking"},
+		{CHOICE("\"content\":\"<score>9</score><think>\"", "\"length\""), TRUNCATED, -1, "<score>9</score><think>"},
 		{CHOICE("\"content\":null,\"reasoning_content\":\"say <score>9</score> or\"", "\"length\""),
 		TRUNCATED, -1, "say <score>9</score> or"},
 		/* aborted, even with a score */
@@ -200,6 +224,10 @@ test_completion(void)
 		"bad ?\?( ??? ?? ???? ??"},
 		{CONTENT("good \xc3\xa9 \xe2\x82\xac \xf0\x9f\x98\x80"), NO_SCORE, -1,
 		"good \xc3\xa9 \xe2\x82\xac \xf0\x9f\x98\x80"},
+		{CONTENT("first and last \xc2\x80 \xdf\xbf \xe0\xa0\x80 \xed\x9f\xbf \xee\x80\x80 \xef\xbf\xbf \xf0\x90\x80\x80 \xf4\x8f\xbf\xbf"), NO_SCORE, -1,
+		"first and last \xc2\x80 \xdf\xbf \xe0\xa0\x80 \xed\x9f\xbf \xee\x80\x80 \xef\xbf\xbf \xf0\x90\x80\x80 \xf4\x8f\xbf\xbf"},
+		{CONTENT("beyond \xc1\xbf \xe0\x9f\xbf \xed\xa0\x80 \xf0\x8f\xbf\xbf \xf4\x90\x80\x80 \xf5\x80\x80\x80"), NO_SCORE, -1,
+		"beyond ?\? ??? ??? ???? ???? ????"},
 		{CONTENT("a\tb\nc\001 <score>5</score>"), SCORE, 5, "a\tb\nc\001 <score>5</score>"},
 		{"\xef\xbb\xbf" CONTENT("<score>5</score>") "\r\n ", SCORE, 5, "<score>5</score>"},
 		/* the last of two keys counts */
@@ -230,6 +258,7 @@ test_completion(void)
 		{"{\"choices\":[{\"message\":{\"content\":\"<score>5</score>\"", MALFORMED, -1, NULL},
 		{"data: {\"choices\":[{\"delta\":{\"content\":\"<score>5</score>\"}}]}\n\ndata: [DONE]\n\n", MALFORMED, -1, NULL},
 		{"data:", MALFORMED, -1, NULL},
+		{"data", MALFORMED, -1, NULL},
 		{"{\"status\":\"ok\"}", MALFORMED, -1, NULL},
 		{"{\"error\":null,\"choices\":[]}", MALFORMED, -1, NULL},
 		{"{\"error\":null,\"choices\":[{\"message\":{\"content\":\"<score>5</score>\"}}]}", SCORE, 5, "<score>5</score>"},
@@ -252,6 +281,73 @@ test_completion(void)
 			if (reply.status == SCORE)
 				CHECK_INT(score(reply.text), reply.score);
 		}
+	}
+}
+
+/*
+ * What is read in one pass, and what is left to json-c: all that it might
+ * read in another way.
+ */
+static void
+test_scan(void)
+{
+#define USUAL(more) "{\"choices\":[{\"message\":{\"content\":\"<score>5</score>\"}}]" more "}"
+#define VALUE(value) USUAL(",\"x\":" value)
+	static const struct
+	{
+		const char *body;
+		bool		usual;
+	}			cases[] = {
+		{USUAL(""), true},
+		{" \t\r\n" USUAL("") " \t\r\n", true},
+		{"{ \"choices\" : [ { \"message\" : { \"content\" : \"x\" } } , { } ] , \"error\" : null }", true},
+		{USUAL(",\"object\":\"chat.completion\",\"error\":null,\"usage\":null"), true},
+		{USUAL(",\"usage\":{\"prompt_tokens\":0,\"completion_tokens\":999999999,\"total\":1}"), true},
+		{USUAL(",\"usage\":{\"prompt_tokens\":null}"), true},
+		{CHOICE("\"content\":null,\"reasoning_content\":\"a\",\"reasoning\":\"b\"", "\"stop\""), true},
+		{CHOICE("\"content\":\"\\\"\\\\\\/\\b\\f\\n\\r\\t\",\"reasoning\":\"\\n\"", "null"), true},
+		{VALUE("\"a b\""), true}, {VALUE("[ { \"a\" : 1 } , [ ] , 2 ]"), true}, {VALUE("{ \"a\" : { } }"), true},
+		{VALUE("[]"), true}, {VALUE("{}"), true}, {VALUE("[1,{\"a\":[true,false,null]},\"b\"]"), true},
+		{VALUE("0"), true}, {VALUE("-0"), true}, {VALUE("10"), true}, {VALUE("-1.05e-07"), true}, {VALUE("1E+5"), true},
+		{VALUE("[[[[[[[[[[[0]]]]]]]]]]]"), true},
+		/* too deep, too long */
+		{VALUE("[[[[[[[[[[[[0]]]]]]]]]]]]"), false},
+		{VALUE("1e100"), false}, {VALUE("123456789012345678901234"), true}, {VALUE("1234567890123456789012345"), false},
+		/* no JSON, or not plain */
+		{"", false}, {" ", false}, {"[]", false}, {"\"choices\"", false}, {"{", false}, {"{\"choices\"", false},
+		{USUAL("") "x", false}, {USUAL(","), false}, {USUAL(",\"x\""), false}, {USUAL(",x:1"), false}, {USUAL(",\"\\n\":1"), false},
+		{VALUE(""), false}, {VALUE("x"), false}, {VALUE("tru"), false}, {VALUE("nulls"), false}, {VALUE("NaN"), false},
+		{VALUE("01"), false}, {VALUE("-"), false}, {VALUE("+1"), false}, {VALUE("1."), false}, {VALUE(".5"), false}, {VALUE("1e"), false},
+		{VALUE("1e+"), false}, {VALUE("0x1"), false}, {VALUE("[1,]"), false}, {VALUE("[1 2]"), false}, {VALUE("{\"a\"}"), false},
+		{VALUE("{\"a\":}"), false}, {VALUE("{a:1}"), false}, {VALUE("[}"), false}, {VALUE("'a'"), false}, {VALUE("\"a"), false},
+		{VALUE("\"\\u0041\""), false}, {VALUE("\"\\x\""), false}, {VALUE("\"a\nb\""), false}, {VALUE("\"\\"), false},
+		/* twice */
+		{USUAL(",\"choices\":[]"), false}, {USUAL(",\"error\":null,\"error\":null"), false},
+		{CHOICE("\"content\":\"a\",\"content\":\"b\"", "null"), false}, {USUAL(",\"usage\":{\"prompt_tokens\":1,\"prompt_tokens\":1}"), false},
+		/* of another type, or not there */
+		{"{}", false}, {"{\"choices\":[]}", false}, {"{\"choices\":{}}", false}, {"{\"choices\":[{}]}", false}, {"{\"choices\":[{\"message\":null}]}", false},
+		{"{\"choices\":[{},{\"message\":{}}]}", false}, {"{\"message\":{\"content\":\"<score>5</score>\"}}", false},
+		{CHOICE("\"content\":5", "null"), false}, {CHOICE("\"content\":[]", "null"), false}, {CHOICE("\"content\":\"a\"", "5"), false},
+		{USUAL(",\"error\":\"\""), false}, {USUAL(",\"error\":{}"), false}, {USUAL(",\"object\":\"error\""), false}, {USUAL(",\"object\":null"), false},
+		{USUAL(",\"usage\":[]"), false}, {USUAL(",\"usage\":{\"prompt_tokens\":-1}"), false}, {USUAL(",\"usage\":{\"prompt_tokens\":1.0}"), false},
+		{USUAL(",\"usage\":{\"prompt_tokens\":1e3}"), false}, {USUAL(",\"usage\":{\"prompt_tokens\":01}"), false},
+		{USUAL(",\"usage\":{\"prompt_tokens\":1000000000}"), false}, {USUAL(",\"usage\":{\"prompt_tokens\":\"1\"}"), false},
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+	{
+		size_t		len = strlen(cases[i].body);
+		char	   *copy = malloc(len > 0 ? len : 1);
+		char		name[128];
+		RstarReplyScan scan;
+
+		snprintf(name, sizeof(name), "scan of %.100s", cases[i].body);
+		CASE(name);
+		memcpy(copy, cases[i].body, len);
+		CHECK_INT(rstar_reply_scan(&scan, copy, len), cases[i].usual);
+		rstar_reply_scan_free(&scan);
+		free(copy);
+		parse(200, cases[i].body);
 	}
 }
 
@@ -309,6 +405,9 @@ test_details(void)
 	CHECK_INT(reply.status, MALFORMED);
 	rstar_reply_parse(&reply, 200, "{\"choices\0\":[]}", 15, true);
 	CHECK_INT(reply.status, MALFORMED);
+	rstar_reply_parse(&reply, 200, CONTENT("a\\\0<score>5</score>"),
+					  sizeof(CONTENT("a\\\0<score>5</score>")) - 1, true);
+	CHECK_INT(reply.status, MALFORMED);
 
 	CASE("no body");
 	rstar_reply_parse(&reply, 200, NULL, 0, true);
@@ -345,6 +444,7 @@ repeated(const char *first, const char *unit, const char *last, size_t len, size
 static void
 test_hostile(void)
 {
+#define CHOICES ",\"choices\":[{\"message\":{}}]}"
 	static const char before[] = "{\"choices\":[{\"message\":{\"content\":\"";
 	static const char after[] = "<score>5</score>\"}}]}";
 	static const struct
@@ -362,10 +462,13 @@ test_hostile(void)
 		{"8 MB of tags", before, "<score>   ", after, 8 << 20, SCORE},
 		{"8 MB of <", before, "<", after, 8 << 20, SCORE},
 		{"8 MB of white space before the score", before, " ", after, 8 << 20, SCORE},
-		{"8 MB of empty objects", "{\"a\":[", "{},", "0]}", 8 << 20, MALFORMED},
-		{"8 MB of empty arrays", "{\"a\":[", "[],", "0]}", 8 << 20, MALFORMED},
-		{"8 MB of numbers", "{\"a\":[", "0,", "0]}", 8 << 20, MALFORMED},
-		{"8 MB of members", "{", "\"a\":1,", "\"b\":1}", 8 << 20, MALFORMED},
+		{"8 MB of empty objects", "{\"a\":[", "{},", "0]" CHOICES, 8 << 20, MALFORMED},
+		{"8 MB of empty arrays", "{\"a\":[", "[],", "0]" CHOICES, 8 << 20, MALFORMED},
+		{"8 MB of numbers", "{\"a\":[", "0,", "0]" CHOICES, 8 << 20, MALFORMED},
+		{"8 MB of members", "{", "\"a\":1,", "\"b\":1" CHOICES, 8 << 20, MALFORMED},
+		{"objects in objects", "{\"a\":[", "{\"a\":{\"a\":{\"a\":{\"a\":{\"a\":{\"a\":{}}}}}}},", "0]" CHOICES, 1 << 20, MALFORMED},
+		{"arrays in arrays", "{\"a\":[", "[[[[[[[[[[]]]]]]]]]],", "0]" CHOICES, 2 << 20, MALFORMED},
+		{"1 MB of text in many parts", "{\"a\":[", "\"some text that is longer than it costs\",", "0]" CHOICES, 1 << 20, NO_SCORE},
 		{"8 MB of comments", "{\"choices\":", "/**/", "}", 8 << 20, MALFORMED},
 		{"a comment of 8 MB", "{\"choices\":/*", "* ", "}", 8 << 20, MALFORMED},
 		{"8 MB of one number", "{\"choices\":", "9", "}", 8 << 20, MALFORMED},
@@ -442,6 +545,10 @@ test_errors(void)
 		TOO_LONG, 1025, 4016, NULL},
 		{400, "{\"error\":{\"type\":\"exceed_context_size_error\",\"message\":\"x\",\"n_prompt_tokens\":-5,\"n_ctx\":99999999999}}",
 		TOO_LONG, INT_MAX, 0, NULL},
+		{400, "{\"error\":{\"type\":\"exceed_context_size_error\",\"message\":\"x\",\"n_prompt_tokens\":4017,\"n_ctx\":1026}}",
+		TOO_LONG, 1026, 4017, "x"},
+		{400, "{\"error\":{\"message\":\"request (1 tokens) exceeds the available context size (2 tokens)\",\"n_prompt_tokens\":4018,\"n_ctx\":1027}}",
+		TOO_LONG, 1027, 4018, NULL},
 		/* TGI */
 		{422, "{\"error\":\"Input validation error: `inputs` tokens + `max_new_tokens` must be <= 4096. Given: 4031 `inputs` tokens and 200 `max_new_tokens`\",\"error_type\":\"validation\"}",
 		TOO_LONG, 4096, 4031, NULL},
@@ -486,6 +593,9 @@ test_errors(void)
 		{422, "{\"detail\":[{\"loc\":[\"body\",\"model\"],\"msg\":\"field required\",\"type\":\"value_error.missing\"}]}", OTHER, 0, 0, "field required"},
 		{400, "{\"detail\":{\"message\":\"no\"}}", OTHER, 0, 0, "no"},
 		{400, "[{\"error\":{\"message\":\"in a list\"}}]", OTHER, 0, 0, "in a list"},
+		{400, "[{\"error\":{\"message\":\"in a list\",\"code\":\"context_length_exceeded\"}}]", TOO_LONG, 0, 0, "in a list"},
+		{429, "{\"message\":\"no\",\"code\":\"credit_balance_exhausted\"}", QUOTA, 0, 0, "no"},
+		{400, "{\"error\":{\"message\":\"\",\"detail\":\"why\"}}", OTHER, 0, 0, "why"},
 		{400, "\"a string\"", OTHER, 0, 0, "a string"},
 		{400, "{\"error\":{}}", OTHER, 0, 0, "{\"error\":{}}"},
 		{400, "{\"error\":{\"error\":{\"error\":{\"error\":{\"error\":{\"message\":\"deep\"}}}}}}", OTHER, 0, 0,
@@ -503,6 +613,8 @@ test_errors(void)
 		{200, "{\"object\":\"error\",\"message\":\"bad\",\"code\":400}", OTHER, 0, 0, "bad"},
 		{200, "{\"error\":{\"message\":\"The input (5000 tokens) is longer than the model's context length (4096 tokens).\"},\"choices\":[{\"message\":{\"content\":\"<score>5</score>\"}}]}", TOO_LONG, 4096, 5000, NULL},
 		{200, "{\"error\":{\"message\":\"context length is 5 tokens\",\"code\":500}}", OTHER, 0, 0, NULL},
+		{200, "{\"object\":\"error\",\"message\":\"context length is 5 tokens\",\"code\":500}", OTHER, 0, 0, NULL},
+		{200, "{\"object\":\"error\",\"message\":\"context length is 5 tokens\",\"code\":400}", TOO_LONG, 5, 0, NULL},
 		{200, "{\"error\":{\"message\":\"context length is 5 tokens\",\"code\":20015}}", TOO_LONG, 5, 0, NULL},
 		{200, "data: {\"error\":{\"message\":\"Streaming response failed: [503] The request queue is full.\"}}\n\ndata: [DONE]\n\n", OTHER, 0, 0,
 		"Streaming response failed: [503] The request queue is full."},
@@ -677,13 +789,16 @@ bench(void)
 	return 0;
 }
 
+#define FIFTY "12345678901234567890123456789012345678901234567890"
+
 static void
 models(const char *body, bool served, const char *said)
 {
-	char		buf[64];
+	char	   *buf = malloc(64);
 
-	CHECK(rstar_reply_models(body, strlen(body), "m", buf, sizeof(buf)) == served);
+	CHECK(rstar_reply_models(body, strlen(body), "m", buf, 64) == served);
 	CHECK_STR(buf, said);
+	free(buf);
 }
 
 static void
@@ -700,6 +815,14 @@ test_models(void)
 	models("{\"data\":[{\"id\":\"n\"}]}", false, "it serves \"n\"");
 	models("{\"data\":[]}", false, "it names no models");
 	models("", false, "it names no models");
+	models("{\"data\":[null,5,{},{\"id\":7},{\"id\":\"m\"}]}", true, "it serves \"m\"");
+	models("{\"data\":[{\"id\":\"a\\nb\\u00e9\"}]}", false, "it serves \"a?b??\"");
+
+	CASE("names for which there is no room");
+	models("{\"data\":[{\"id\":\"" FIFTY "\"}]}", false, "it serves \"" FIFTY "\"");
+	models("{\"data\":[{\"id\":\"" FIFTY FIFTY "\"},{\"id\":\"m\"}]}", true, "it serves \"m\"");
+	models("{\"data\":[{\"id\":\"" FIFTY "x\"},{\"id\":\"n\"}]}", false, "it serves \"n\"");
+	models("{\"data\":[{\"id\":\"n\"},{\"id\":\"" FIFTY "\"},{\"id\":\"m\"}]}", true, "it serves \"n\", \"m\"");
 
 	/* in memory it would be 300 times as big */
 	CASE("a list of models that is too big");
@@ -718,6 +841,7 @@ main(int argc, char **argv)
 		return bench();
 	test_score();
 	test_completion();
+	test_scan();
 	test_details();
 	test_hostile();
 	test_errors();
