@@ -186,6 +186,14 @@ test_rounds(void)
 	CHECK_INT(send(100000, 4.5, 1500, 1024, EXACT, &used), -1);
 	CASE("an answer that leaves no room");
 	CHECK_INT(send(10000, 4.5, 1024, 2048, EXACT, &used), -1);
+	CASE("the largest limit that there is");
+	CHECK_INT(send(10000, 4.5, 2147483647, 1024, LIMIT, &used), 0);
+	{
+		RstarTooLong sent = {.text_len = 12000,.doc_len = 10000,.limit_tokens = 2147483647,
+			.prompt_tokens = 2147483647,.max_tokens = 1024};
+
+		CHECK(rstar_shorten_to(&sent) > 0 && rstar_shorten_to(&sent) < 10000);
+	}
 	CASE("it ends, whatever the server says");
 	for (int i = 0; i < 10000; i++)
 	{
