@@ -92,6 +92,43 @@ subtest 'where it is' => sub {
 	is($_->stats->{requests}, 20, 'each was told of its own') for @sims;
 };
 
+subtest 'where it is, after ALTER SERVER' => sub {
+	my @sims = map { start_blind('--hold') } 1 .. 2;
+	my $session = RetroSession->new($node, 'postgres');
+
+	create_server($node, 'postgres', 'moved', join(',', map { $_->{url} } @sims), max_in_flight => 10, @patient);
+	$session->send(q(SELECT retro_star_score('moved', i::text, server => 'moved') FROM generate_series(1, 20) i));
+	$_->wait_for('running', 10) for @sims;
+	$node->safe_psql('postgres', "ALTER SERVER moved OPTIONS (SET url '$sims[1]{url}')");
+	# the worker has seen it when it has asked what is there now
+	is($node->safe_psql('postgres', q(SELECT bool_and(ok) FROM retrostar.check('moved'))), 't', 'the server is altered');
+	$node->safe_psql('postgres', "SELECT pg_cancel_backend($session->{pid})");
+	$session->result;
+	is($session->sqlstate, '57014', 'cancelled');
+	$session->quit;
+	wait_idle($node);
+	$sims[1]->wait_for('aborted_rid', 10);
+	is($sims[1]->stats->{running}, 0, 'the endpoint that stays is told of its own');
+	is($sims[1]->stats->{requests}, 10 + 1 + 10, 'and of no others');
+	is($sims[0]->stats->{requests}, 10, 'the one that has gone is not told');
+	$sims[1]->control({ hold => JSON::PP::false });
+	is(scores('moved', 5), 5, 'the server is used as before');
+};
+
+# Those that wait for their turn would be told in vain, too
+subtest 'not who does not answer' => sub {
+	my $sim = start_blind();
+
+	create_server($node, 'postgres', 'silent', $sim, max_in_flight => 300, @patient);
+	$sim->control({ fail => [ { mode => 'silent', path => '/abort_request' } ] });
+	cancel_in_flight('silent', 300, $sim);
+	$sim->wait_for('requests', 300 + 64);
+	# closes what it did not answer
+	$sim->reset;
+	is(scores('silent', 1), 1, 'the server is used as before');
+	is($sim->stats->{requests}, 1, 'it is told of no others');
+};
+
 subtest 'not what others wait for' => sub {
 	my $sim = start_blind();
 	my @sessions = map { RetroSession->new($node, 'postgres') } 1 .. 2;
