@@ -484,6 +484,26 @@ subtest 'two endpoints, one dead' => sub {
 	is($alive->stats->{chat}, 20, 'with one request each');
 };
 
+# Who was refused by the one waits for the other, however often it is tried again
+# whether that still refuses.
+subtest 'two endpoints, one misconfigured' => sub {
+	my $refuses = start_simulator();
+	my $holds = start_simulator('--hold');
+	my $in_flight = 2;
+
+	$refuses->control({ fail => [ { mode => 'auth' } ] });
+	create_server($node, 'postgres', 'partly', "$refuses->{url},$holds->{url}", max_in_flight => $in_flight);
+	my $session = ask_background($node, 'postgres',
+		"SELECT count(retro_star_score('partly', i::text, server => 'partly')) FROM generate_series(1, 6) i");
+	$holds->wait_for('held', $in_flight);
+	# what it refused before it was marked, and once more
+	$refuses->wait_for('chat', $in_flight + 1);
+	$holds->control({ hold => $false });
+	my ($out, $err) = finish_background($session);
+	is($out, 6, 'all are scored') or diag($err);
+	is($holds->stats->{chat}, 6, 'by the other, with one request each');
+};
+
 subtest 'one document breaks connections' => sub {
 	my @endpoints = map { start_simulator('--delay-ms', '5', '--max-running', '4') } 1 .. 4;
 	my $poison = document('hang');

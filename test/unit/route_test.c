@@ -503,7 +503,10 @@ test_pushback(void)
 	(void) send(0);
 	(void) send(1);
 	CHECK_INT(finish_status(0, 429, 20), RSTAR_VERDICT_RETRY);
-	CHECK_INT(samples[0].not_before, now + 20 * S);
+	CHECK(samples[0].not_before >= now + 250 * MS && samples[0].not_before <= now + 500 * MS);
+	now += 1 * S;
+	CHECK_INT(wake_of(0), now + 19 * S);
+	now -= 1 * S;
 	CHECK_INT(wake_of(2), now + 20 * S);
 	CHECK_INT(rstar_route_capacity(route, 1, now), 0);
 	/* an answer does not end it */
@@ -517,7 +520,6 @@ test_pushback(void)
 	setup(1, 0, 2);
 	(void) send(0);
 	finish_status(0, 503, 86400);
-	CHECK_INT(samples[0].not_before, now + 60 * S);
 	CHECK_INT(wake_of(1), now + 60 * S);
 
 	CASE("Retry-After 0 is no reason to hurry");
@@ -535,9 +537,32 @@ test_pushback(void)
 		CHECK(samples[0].not_before <= now + 500 * MS);
 		now = samples[0].not_before;
 		CHECK_INT(send(0), 1 - first);
-		finish_status(0, 503, 30);
-		CHECK_INT(samples[0].not_before, now + 30 * S);
+		/* it goes where the hold ends first */
+		finish_status(0, 503, 60);
+		now += 20 * S;
+		CHECK(wake_of(0) < now + 10 * S);
+		now += 10 * S;
+		CHECK_INT(send(0), first);
 	}
+
+	CASE("Retry-After of one endpoint: a sample waits for room at another");
+	setup(2, 4, 2);
+	for (int i = 10; i < 14; i++)
+		send_to(i, 1);
+	CHECK_INT(send(0), 0);
+	finish_status(0, 503, 60);
+	now += 1 * S;
+	CHECK_INT(wake_of(0), now + 59 * S);
+	finish(10, RSTAR_OUTCOME_ANSWER);
+	CHECK_INT(send(0), 1);
+
+	CASE("a shorter Retry-After does not cut a longer one");
+	setup(1, 0, 2);
+	(void) send(0);
+	(void) send(1);
+	finish_status(0, 503, 30);
+	finish_status(1, 503, 1);
+	CHECK_INT(wake_of(2), now + 30 * S);
 
 	CASE("a refusal pauses the endpoint until something is answered");
 	setup(1, 0, 2);
@@ -678,6 +703,51 @@ test_transport(void)
 		now = samples[0].not_before + S;
 	} while (finish_status(0, 500, -1) == RSTAR_VERDICT_RETRY && (now += 2 * S));
 	CHECK_INT(__builtin_popcount((unsigned) visited), 2);
+
+	CASE("a second attempt waits for another endpoint, which is full");
+	setup(2, 4, 2);
+	for (int i = 10; i < 14; i++)
+		send_to(i, 1);
+	CHECK_INT(send(0), 0);
+	CHECK_INT(finish_status(0, 500, -1), RSTAR_VERDICT_RETRY);
+	now = samples[0].not_before;
+	CHECK_INT(wake_of(0), INT64_MAX);
+	finish(10, RSTAR_OUTCOME_ANSWER);
+	CHECK_INT(send(0), 1);
+	/* it has failed at both: where it failed last it does not wait for */
+	CHECK_INT(finish_status(0, 500, -1), RSTAR_VERDICT_RETRY);
+	now = samples[0].not_before;
+	CHECK_INT(send(0), 0);
+
+	CASE("a second attempt: not for one that is out of use");
+	setup(2, 4, 2);
+	send_to(0, 0);
+	CHECK_INT(finish_status(0, 500, -1), RSTAR_VERDICT_RETRY);
+	trip(1);
+	now = samples[0].not_before;
+	CHECK_INT(send(0), 0);
+
+	CASE("a second attempt: a third endpoint has room");
+	setup(3, 4, 2);
+	for (int i = 10; i < 14; i++)
+		send_to(i, 1);
+	send_to(0, 0);
+	CHECK_INT(finish_status(0, 500, -1), RSTAR_VERDICT_RETRY);
+	now = samples[0].not_before;
+	CHECK_INT(send(0), 2);
+
+	CASE("a second attempt: an outage is no reason to wait for another one");
+	setup(2, 4, 2);
+	for (int i = 10; i < 14; i++)
+		send_to(i, 1);
+	send_to(20, 0);
+	finish(20, RSTAR_OUTCOME_ANSWER);
+	CHECK_INT(send(0), 0);
+	CHECK_INT(finish(0, RSTAR_OUTCOME_TRANSPORT), RSTAR_VERDICT_RETRY);
+	CHECK_INT(samples[0].failures, 1);
+	CHECK(samples[0].not_before > now);
+	now = samples[0].not_before;
+	CHECK_INT(send(0), 0);
 
 	CASE("transport: with retries 0 one stale connection is forgiven");
 	setup(1, 0, 0);
@@ -880,7 +950,6 @@ test_misconfigured(void)
 			finish(2, RSTAR_OUTCOME_ANSWER);
 			if (i < 6)
 				CHECK_INT(finish_status(1, 401, -1), RSTAR_VERDICT_RETRY);
-			samples[1].refusals = 0;
 		}
 		finish(1, RSTAR_OUTCOME_ANSWER);
 		CHECK_STR(state(first).state, "closed");
@@ -933,6 +1002,53 @@ test_misconfigured(void)
 			}
 		}
 		CHECK_INT(refused, 2);
+	}
+
+	CASE("misconfigured: who waits for another endpoint does not fail by what it is told again");
+	setup(2, 4, 2);
+	for (int i = 10; i < 14; i++)
+		send_to(i, 1);
+	CHECK_INT(send(0), 0);
+	CHECK_INT(finish_status(0, 401, -1), RSTAR_VERDICT_RETRY);
+	for (int64_t wait = 2 * S; wait <= 32 * S; wait *= 2)
+	{
+		CHECK_INT(wake_of(0), now + wait);
+		now += wait;
+		CHECK_INT(send(0), 0);
+		CHECK_INT(finish_status(0, 401, -1), RSTAR_VERDICT_RETRY);
+		CHECK_INT(samples[0].not_before, now);
+	}
+	finish(10, RSTAR_OUTCOME_ANSWER);
+	CHECK_INT(send(0), 1);
+	CHECK_INT(finish(0, RSTAR_OUTCOME_ANSWER), RSTAR_VERDICT_DONE);
+
+	CASE("misconfigured: what was on its way when another one was refused");
+	setup(2, 4, 2);
+	for (int i = 0; i < 4; i++)
+		send_to(i, 0);
+	for (int i = 0; i < 4; i++)
+		CHECK_INT(finish_status(i, 401, -1), RSTAR_VERDICT_RETRY);
+	for (int i = 0; i < 4; i++)
+		CHECK_INT(send(i), 1);
+
+	CASE("misconfigured: an endpoint that has gone says nothing of those that are there");
+	setup(1, 4, 2);
+	{
+		RstarRouteConfig config = {4, 2};
+		int			map[1];
+
+		CHECK_INT(send(0), 0);
+		CHECK_INT(send(1), 0);
+		CHECK(rstar_route_update(route, urls + 1, 1, &config, now, map));
+		CHECK_INT(map[0], -1);
+		samples[0].endpoint = samples[1].endpoint = -1;
+		CHECK_INT(finish_status(0, 401, -1), RSTAR_VERDICT_RETRY);
+		CHECK_INT(finish(1, RSTAR_OUTCOME_UNTRUSTED), RSTAR_VERDICT_RETRY);
+		CHECK_STR(state(0).state, "closed");
+		CHECK_INT(send(0), 0);
+		CHECK_INT(send(1), 0);
+		CHECK_INT(finish(0, RSTAR_OUTCOME_ANSWER), RSTAR_VERDICT_DONE);
+		CHECK_INT(finish_status(1, 401, -1), RSTAR_VERDICT_FAIL);
 	}
 
 	CASE("misconfigured: many mappings");
@@ -998,7 +1114,6 @@ test_untrusted(void)
 	{
 		send_to(0, 0);
 		CHECK_INT(finish(0, RSTAR_OUTCOME_TRANSPORT), RSTAR_VERDICT_RETRY);
-		samples[1].refusals = 0;
 		send_to(1, 1);
 		CHECK_INT(finish(1, RSTAR_OUTCOME_UNTRUSTED), RSTAR_VERDICT_RETRY);
 		now += 2 * S;
@@ -1174,6 +1289,30 @@ test_unavailable(void)
 	finish(0, RSTAR_OUTCOME_ANSWER);
 	CHECK(!rstar_route_unavailable(route, now + 60 * S - 1, 60 * S));
 	CHECK(rstar_route_unavailable(route, now + 60 * S, 60 * S));
+
+	CASE("unavailable: what one endpoint refuses, while the other is down");
+	setup(2, 0, 2);
+	trip(1);
+	{
+		int64_t		end = now + 130 * S;
+		int64_t		start = now;
+
+		while (!rstar_route_unavailable(route, now, 60 * S) && now < end)
+		{
+			int			probed = rstar_route_probe(route, now, &wake);
+
+			if (probed >= 0)
+				rstar_route_probed(route, probed, false, now);
+			if (rstar_route_choose(route, &samples[0], now, &wake) == 0)
+			{
+				send_to(0, 0);
+				CHECK_INT(finish_status(0, 401, -1), RSTAR_VERDICT_RETRY);
+			}
+			now += 250 * MS;
+		}
+		CHECK(now - start >= 60 * S);
+		CHECK(now < end);
+	}
 
 	CASE("unavailable: it does not outlive the outage");
 	setup(1, 0, 2);
@@ -1550,7 +1689,6 @@ test_simulations(void)
 typedef struct Life
 {
 	int			attempts;		/* ends that use up an attempt */
-	int			refusals;
 	int			endpoint;
 } Life;
 
@@ -1597,7 +1735,7 @@ check_life(int i, Life *life, const RstarOutcome *outcome, RstarVerdict verdict,
 			 (status >= 300 && status < 500 && !refusal))
 		CHECK_INT(verdict, RSTAR_VERDICT_FAIL);
 	else if (refusal)
-		CHECK(verdict == RSTAR_VERDICT_FAIL || ++life->refusals < n);
+		CHECK(verdict == RSTAR_VERDICT_FAIL || samples[i].refusals < n);
 	else if (outcome->kind != RSTAR_OUTCOME_TRANSPORT)
 	{
 		life->attempts++;
