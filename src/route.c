@@ -302,7 +302,7 @@ waits_for(const RstarAttempt *attempt, int i, int g)
 	if (tried_two(attempt))
 		return g < GRADE_THIRD;
 	return attempt->failures > 0 && attempt->transports == 0 &&
-		g == 0 && (attempt->tried >> i & 1) == 0;
+		(attempt->tried >> i & 1) == 0;
 }
 
 static bool

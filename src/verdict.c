@@ -218,7 +218,7 @@ use_attempt(RstarRoute *route, RstarAttempt *attempt, int64_t now)
 bool
 rstar_verdict_is_refusal(const RstarOutcome *outcome)
 {
-	return outcome->kind == RSTAR_OUTCOME_STATUS && !outcome->again && !outcome->quota &&
+	return outcome->kind == RSTAR_OUTCOME_STATUS && !outcome->quota &&
 		(outcome->status == 401 || outcome->status == 403 || outcome->unknown_model);
 }
 
