@@ -487,21 +487,23 @@ subtest 'two endpoints, one dead' => sub {
 # Who was refused by the one waits for the other, however often it is tried again
 # whether that still refuses.
 subtest 'two endpoints, one misconfigured' => sub {
-	my $refuses = start_simulator();
-	my $holds = start_simulator('--hold');
-	my $in_flight = 2;
+	my @endpoints = map { start_simulator('--hold') } 1 .. 2;
+	my @sessions;
 
+	create_server($node, 'postgres', 'partly', join(',', map { $_->{url} } @endpoints), max_in_flight => 1);
+	push @sessions, ask_many('partly', document());
+	wait_until('one is full', sub { grep { $_->stats->{held} } @endpoints });
+	my ($holds, $refuses) = sort { $b->stats->{held} <=> $a->stats->{held} } @endpoints;
 	$refuses->control({ fail => [ { mode => 'auth' } ] });
-	create_server($node, 'postgres', 'partly', "$refuses->{url},$holds->{url}", max_in_flight => $in_flight);
-	my $session = ask_background($node, 'postgres',
-		"SELECT count(retro_star_score('partly', i::text, server => 'partly')) FROM generate_series(1, 6) i");
-	$holds->wait_for('held', $in_flight);
-	# what it refused before it was marked, and once more
-	$refuses->wait_for('chat', $in_flight + 1);
+	push @sessions, ask_many('partly', document());
+	$refuses->wait_for('chat', 2);
 	$holds->control({ hold => $false });
-	my ($out, $err) = finish_background($session);
-	is($out, 6, 'all are scored') or diag($err);
-	is($holds->stats->{chat}, 6, 'by the other, with one request each');
+	for (@sessions)
+	{
+		my ($out, $err) = finish_background($_);
+		like($out, qr/^\d+$/, 'a score') or diag($err);
+	}
+	is($holds->stats->{chat}, 2, 'by the other');
 };
 
 subtest 'one document breaks connections' => sub {

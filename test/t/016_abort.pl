@@ -115,20 +115,6 @@ subtest 'where it is, after ALTER SERVER' => sub {
 	is(scores('moved', 5), 5, 'the server is used as before');
 };
 
-# Those that wait for their turn would be told in vain, too
-subtest 'not who does not answer' => sub {
-	my $sim = start_blind();
-
-	create_server($node, 'postgres', 'silent', $sim, max_in_flight => 300, @patient);
-	$sim->control({ fail => [ { mode => 'silent', path => '/abort_request' } ] });
-	cancel_in_flight('silent', 300, $sim);
-	$sim->wait_for('requests', 300 + 64);
-	# closes what it did not answer
-	$sim->reset;
-	is(scores('silent', 1), 1, 'the server is used as before');
-	is($sim->stats->{requests}, 1, 'it is told of no others');
-};
-
 subtest 'not what others wait for' => sub {
 	my $sim = start_blind();
 	my @sessions = map { RetroSession->new($node, 'postgres') } 1 .. 2;
