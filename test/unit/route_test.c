@@ -662,11 +662,16 @@ test_pushback(void)
 
 	CASE("refusals at one time pause an endpoint once");
 	setup(1, 0, 2);
-	for (int i = 0; i < 30; i++)
-		(void) send(i);
-	for (int i = 0; i < 30; i++)
-		finish_status(i, 503, -1);
-	CHECK(wake_of(40) <= now + 500 * MS);
+	for (int round = 0; round < 20; round++)
+	{
+		for (int i = 0; i < 10; i++)
+			send_to(i, 0);
+		for (int i = 0; i < 10; i++)
+			finish_status(i, 503, -1);
+		CHECK(wake_of(40) <= now + 500 * MS);
+		send_to(40, 0);
+		finish(40, RSTAR_OUTCOME_ANSWER);
+	}
 
 	CASE("and an answer ends the count of them");
 	for (int i = 0; i < 20; i++)
@@ -1561,6 +1566,16 @@ test_unavailable(void)
 	CHECK(rstar_route_unavailable(route, now, 60 * S));
 	CHECK_INT(rstar_route_probe(route, now, &wake), 0);
 	rstar_route_probed(route, 0, true, now);
+	CHECK(!rstar_route_unavailable(route, now + 60 * S - 1, 60 * S));
+	CHECK(rstar_route_unavailable(route, now + 60 * S, 60 * S));
+
+	CASE("unavailable: all refuse one mapping, and another one's request hangs");
+	setup(1, 0, 2);
+	samples[50].mapping = 2;
+	send_to(50, 0);
+	send_to(0, 0);
+	now += 10 * S;
+	CHECK_INT(finish_status(0, 401, -1), RSTAR_VERDICT_FAIL);
 	CHECK(!rstar_route_unavailable(route, now + 60 * S - 1, 60 * S));
 	CHECK(rstar_route_unavailable(route, now + 60 * S, 60 * S));
 
