@@ -47,7 +47,8 @@ static int	nsent = 0;
 static char *copy(const char *string);
 static void send_waiting(void);
 static bool send_abort(Abort *exchange);
-static void forget_waiting(const char *url);
+static void forget_waiting(const Abort *failed);
+static bool is_same(const char *a, const char *b);
 static void free_abort(Abort *exchange);
 
 void
@@ -132,13 +133,13 @@ rstar_abort_done(const RstarHttpReply *reply)
 	nsent--;
 	/* The others would wait for nothing */
 	if (reply->result != RSTAR_HTTP_REPLY)
-		forget_waiting(exchange->url);
+		forget_waiting(exchange);
 	free_abort(exchange);
 	send_waiting();
 }
 
 static void
-forget_waiting(const char *url)
+forget_waiting(const Abort *failed)
 {
 	dlist_mutable_iter iter;
 
@@ -146,12 +147,19 @@ forget_waiting(const char *url)
 	{
 		Abort	   *exchange = dlist_container(Abort, link, iter.cur);
 
-		if (strcmp(exchange->url, url) != 0)
+		if (!is_same(exchange->url, failed->url) ||
+			!is_same(exchange->unix_socket, failed->unix_socket))
 			continue;
 		dlist_delete(&exchange->link);
 		nwaiting--;
 		free_abort(exchange);
 	}
+}
+
+static bool
+is_same(const char *a, const char *b)
+{
+	return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
 }
 
 static void

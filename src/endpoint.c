@@ -47,8 +47,6 @@
 #define CEILING 1024
 /* Where shrinking ends, unless the ceiling is lower; also the least cap */
 #define FLOOR 4
-/* Assumed until there was an answer */
-#define FIRST_LATENCY RSTAR_SECOND
 
 /* The breaker */
 #define OPEN_FAILURES 5
@@ -255,10 +253,9 @@ rstar_endpoint_timed_out(RstarEndpoint *endpoint, const RstarRouteConfig *config
 static void
 shrink(RstarEndpoint *endpoint, const RstarRouteConfig *config, int64_t now)
 {
-	int64_t		latency = endpoint->latency < 0 ? FIRST_LATENCY : endpoint->latency;
 	int			lowest = ceiling(config) < FLOOR ? 1 : FLOOR;
 
-	if (!endpoint->may_shrink || now - endpoint->shrunk_at < latency)
+	if (!endpoint->may_shrink || now - endpoint->shrunk_at < endpoint->latency)
 		return;
 	endpoint->limit = endpoint->limit * 7 / 10;
 	if (endpoint->limit < lowest)

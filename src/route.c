@@ -39,6 +39,7 @@
 static int	choose_marked(const RstarRoute *route, uint32_t mapping, bool all, int64_t now);
 static int	choose_best(const RstarRoute *route, const RstarAttempt *attempt, int64_t now);
 static int	grade(const RstarRoute *route, const RstarAttempt *attempt, int i, int64_t now);
+static bool waits_for(const RstarAttempt *attempt, int i, int g);
 static bool tried_two(const RstarAttempt *attempt);
 static uint64_t weight(const RstarEndpoint *endpoint, const RstarAttempt *attempt);
 static bool is_idle(const RstarRoute *route, int64_t now);
@@ -232,9 +233,7 @@ choose_best(const RstarRoute *route, const RstarAttempt *attempt, int64_t now)
 	{
 		int			g = grade(route, attempt, i, now);
 
-		/* for one of its two endpoints a sample waits, rather than go to a third */
-		if (g < best && (rstar_endpoint_has_room(&route->endpoints[i]) ||
-						 (tried_two(attempt) && g < GRADE_THIRD)))
+		if (g < best && (rstar_endpoint_has_room(&route->endpoints[i]) || waits_for(attempt, i, g)))
 			best = g;
 	}
 	if (best == GRADE_UNUSABLE)
@@ -292,6 +291,20 @@ grade(const RstarRoute *route, const RstarAttempt *attempt, int i, int64_t now)
 	return g;
 }
 
+/*
+ * Whether it waits until endpoint i, of grade g, has room: for one of its two,
+ * rather than go to a third; and for the second one, rather than use up all
+ * attempts at the first while that is the only one with room.
+ */
+static bool
+waits_for(const RstarAttempt *attempt, int i, int g)
+{
+	if (tried_two(attempt))
+		return g < GRADE_THIRD;
+	return attempt->failures > 0 && attempt->transports == 0 &&
+		(attempt->tried >> i & 1) == 0;
+}
+
 static bool
 tried_two(const RstarAttempt *attempt)
 {
@@ -319,7 +332,11 @@ rstar_route_is_other(const RstarRoute *route, const RstarAttempt *attempt, int64
 void
 rstar_route_sent(RstarRoute *route, RstarAttempt *attempt, int endpoint, int64_t now)
 {
-	if (route->waiting_since < 0 || is_idle(route, now))
+	/* while others wait, one that is misconfigured is tried again now and then */
+	bool		retest = rstar_endpoint_find_mark(&route->endpoints[endpoint], attempt->mapping) != NULL &&
+		!rstar_verdict_all_marked(route, attempt->mapping);
+
+	if (route->waiting_since < 0 || (is_idle(route, now) && !retest))
 		route->waiting_since = now;
 	if (route->last_event < now)
 		route->last_event = now;
@@ -370,7 +387,8 @@ rstar_route_finished(RstarRoute *route, RstarAttempt *attempt,
 			endpoint->served_at = now;
 	}
 	attempt->endpoint = -1;
-	if (served)
+	/* the refusal of one is no answer; that of all is, see verdict.c */
+	if (served && !rstar_verdict_is_refusal(outcome))
 		route->waiting_since = route->in_flight > 0 ? now : -1;
 	if (route->last_event < now)
 		route->last_event = now;

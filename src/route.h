@@ -67,7 +67,7 @@ typedef struct RstarAttempt
 	int64_t		not_before;		/* do not send earlier than this */
 	/* of no use to the caller: */
 	int			pushbacks;		/* 429, 503, 408 in a row */
-	int			refusals;		/* 401, 403, unknown model */
+	int			refusals;		/* by endpoints that were not marked */
 	int64_t		sent_at;
 	int64_t		failed_at;		/* time of the last transport error */
 	uint64_t	tried;			/* set of endpoints where it failed; not

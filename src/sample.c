@@ -113,6 +113,7 @@ rstar_sample_renumber(RstarTarget *target, const int *map)
 			if (attempt->last_endpoint >= 0)
 				attempt->last_endpoint = map[attempt->last_endpoint];
 			attempt->tried = 0;
+			attempt->refusals = 0;
 		}
 	}
 }

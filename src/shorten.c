@@ -44,7 +44,7 @@ rstar_shorten_to(const RstarTooLong *too_long)
 	if (too_long->round >= MAX_ROUNDS)
 		return 0;
 	/* it may have counted up to its limit only, or not at all */
-	if (tokens <= too_long->limit_tokens + 1 && tokens < (double) too_long->text_len / LONG_TOKEN)
+	if (tokens - 1 <= too_long->limit_tokens && tokens < (double) too_long->text_len / LONG_TOKEN)
 		tokens = (double) too_long->text_len / LONG_TOKEN;
 	/* llama.cpp takes a prompt that leaves less room than max_tokens */
 	if (room <= 0)

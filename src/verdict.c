@@ -101,7 +101,7 @@ judge_status(RstarRoute *route, RstarAttempt *attempt, RstarEndpoint *endpoint,
 	}
 	if (outcome->quota)
 		return RSTAR_VERDICT_FAIL;
-	if (status == 401 || status == 403 || outcome->unknown_model)
+	if (rstar_verdict_is_refusal(outcome))
 		return misconfigured(route, attempt, endpoint, now);
 	if (status == 408 || status == 429 || status == 503)
 		return pushback(route, attempt, endpoint, outcome->retry_after, now);
@@ -118,30 +118,38 @@ judge_status(RstarRoute *route, RstarAttempt *attempt, RstarEndpoint *endpoint,
 
 /*
  * One refusal by each endpoint is enough, also where marks come and go (a
- * filter in front of the servers dislikes this document, and no other).
+ * filter in front of the servers dislikes this document, and no other).  That
+ * of an endpoint that is marked already says nothing of the sample: it was on
+ * its way, or goes there to see whether that has changed, and may have to wait
+ * for another endpoint for long.
  * Without memory for the mark the sample fails, as if all were marked.  That
  * everybody refuses is an answer, too, and no silence.
  */
 static RstarVerdict
 misconfigured(RstarRoute *route, RstarAttempt *attempt, RstarEndpoint *endpoint, int64_t now)
 {
-	if (endpoint != NULL && !rstar_endpoint_mark(endpoint, attempt->mapping, now))
-		return RSTAR_VERDICT_FAIL;
-	if (rstar_verdict_all_marked(route, attempt->mapping))
+	if (endpoint != NULL)
 	{
-		route->waiting_since = route->in_flight > 0 ? now : -1;
-		return RSTAR_VERDICT_FAIL;
+		if (rstar_endpoint_find_mark(endpoint, attempt->mapping) == NULL)
+			attempt->refusals++;
+		if (!rstar_endpoint_mark(endpoint, attempt->mapping, now))
+			return RSTAR_VERDICT_FAIL;
+		if (rstar_verdict_all_marked(route, attempt->mapping))
+		{
+			route->waiting_since = route->in_flight > 0 ? now : -1;
+			return RSTAR_VERDICT_FAIL;
+		}
+		if (attempt->refusals >= route->n)
+			return RSTAR_VERDICT_FAIL;
 	}
-	if (++attempt->refusals >= route->n)
-		return RSTAR_VERDICT_FAIL;
 	attempt->pushbacks = 0;
 	attempt->not_before = now;
 	return RSTAR_VERDICT_RETRY;
 }
 
 /*
- * Retry-After speaks for the endpoint that sent it: the sample waits as long
- * only where there is no other.
+ * Retry-After speaks for the endpoint that sent it, and holds that: the sample
+ * goes wherever there is room before.
  */
 static RstarVerdict
 pushback(RstarRoute *route, RstarAttempt *attempt, RstarEndpoint *endpoint,
@@ -159,8 +167,6 @@ pushback(RstarRoute *route, RstarAttempt *attempt, RstarEndpoint *endpoint,
 		if (route->last_event < endpoint->hold_until)
 			route->last_event = endpoint->hold_until;
 	}
-	if (retry_after > 0 && !rstar_route_is_other(route, attempt, now))
-		wait = retry_after * RSTAR_SECOND;
 	attempt->not_before = now + wait;
 	return RSTAR_VERDICT_RETRY;
 }
@@ -207,6 +213,13 @@ use_attempt(RstarRoute *route, RstarAttempt *attempt, int64_t now)
 	attempt->not_before = now + rstar_endpoint_jitter(&route->random, RETRY_SHORTEST,
 													  RETRY_LONGEST, attempt->failures);
 	return RSTAR_VERDICT_RETRY;
+}
+
+bool
+rstar_verdict_is_refusal(const RstarOutcome *outcome)
+{
+	return outcome->kind == RSTAR_OUTCOME_STATUS && !outcome->quota &&
+		(outcome->status == 401 || outcome->status == 403 || outcome->unknown_model);
 }
 
 bool

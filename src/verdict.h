@@ -39,6 +39,9 @@ extern RstarVerdict rstar_verdict_find(RstarRoute *route, RstarAttempt *attempt,
 									   RstarEndpoint *endpoint,
 									   const RstarOutcome *outcome, int64_t now);
 
+/* Whether it is a status that says that the endpoint is misconfigured */
+extern bool rstar_verdict_is_refusal(const RstarOutcome *outcome);
+
 /* Whether all endpoints are marked for the mapping */
 extern bool rstar_verdict_all_marked(const RstarRoute *route, uint32_t mapping);
 

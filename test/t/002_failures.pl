@@ -484,6 +484,28 @@ subtest 'two endpoints, one dead' => sub {
 	is($alive->stats->{chat}, 20, 'with one request each');
 };
 
+# Who was refused by the one waits for the other, however often it is tried again
+# whether that still refuses.
+subtest 'two endpoints, one misconfigured' => sub {
+	my @endpoints = map { start_simulator('--hold') } 1 .. 2;
+	my @sessions;
+
+	create_server($node, 'postgres', 'partly', join(',', map { $_->{url} } @endpoints), max_in_flight => 1);
+	push @sessions, ask_many('partly', document());
+	wait_until('one is full', sub { grep { $_->stats->{held} } @endpoints });
+	my ($holds, $refuses) = sort { $b->stats->{held} <=> $a->stats->{held} } @endpoints;
+	$refuses->control({ fail => [ { mode => 'auth' } ] });
+	push @sessions, ask_many('partly', document());
+	$refuses->wait_for('chat', 2);
+	$holds->control({ hold => $false });
+	for (@sessions)
+	{
+		my ($out, $err) = finish_background($_);
+		like($out, qr/^\d+$/, 'a score') or diag($err);
+	}
+	is($holds->stats->{chat}, 2, 'by the other');
+};
+
 subtest 'one document breaks connections' => sub {
 	my @endpoints = map { start_simulator('--delay-ms', '5', '--max-running', '4') } 1 .. 4;
 	my $poison = document('hang');

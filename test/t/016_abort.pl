@@ -92,6 +92,29 @@ subtest 'where it is' => sub {
 	is($_->stats->{requests}, 20, 'each was told of its own') for @sims;
 };
 
+subtest 'where it is, after ALTER SERVER' => sub {
+	my @sims = map { start_blind('--hold') } 1 .. 2;
+	my $session = RetroSession->new($node, 'postgres');
+
+	create_server($node, 'postgres', 'moved', join(',', map { $_->{url} } @sims), max_in_flight => 10, @patient);
+	$session->send(q(SELECT retro_star_score('moved', i::text, server => 'moved') FROM generate_series(1, 20) i));
+	$_->wait_for('running', 10) for @sims;
+	$node->safe_psql('postgres', "ALTER SERVER moved OPTIONS (SET url '$sims[1]{url}')");
+	# the worker has seen it when it has asked what is there now
+	is($node->safe_psql('postgres', q(SELECT bool_and(ok) FROM retrostar.check('moved'))), 't', 'the server is altered');
+	$node->safe_psql('postgres', "SELECT pg_cancel_backend($session->{pid})");
+	$session->result;
+	is($session->sqlstate, '57014', 'cancelled');
+	$session->quit;
+	wait_idle($node);
+	$sims[1]->wait_for('aborted_rid', 10);
+	is($sims[1]->stats->{running}, 0, 'the endpoint that stays is told of its own');
+	is($sims[1]->stats->{requests}, 10 + 1 + 10, 'and of no others');
+	is($sims[0]->stats->{requests}, 10, 'the one that has gone is not told');
+	$sims[1]->control({ hold => JSON::PP::false });
+	is(scores('moved', 5), 5, 'the server is used as before');
+};
+
 subtest 'not what others wait for' => sub {
 	my $sim = start_blind();
 	my @sessions = map { RetroSession->new($node, 'postgres') } 1 .. 2;

@@ -69,6 +69,19 @@ $node->safe_psql('postgres', qq(CREATE ROLE reader LOGIN;
 	CREATE USER MAPPING FOR PUBLIC SERVER with_option OPTIONS (api_key '$key{option}');
 	CREATE USER MAPPING FOR PUBLIC SERVER with_long OPTIONS (api_key '$key{long}')));
 
+# Also where the old one would still do
+subtest 'a mapping that gets another key' => sub {
+	my $sim = start_simulator('--log', '10');
+	my $sent = sub { $node->safe_psql('postgres', "SELECT retro_star_score('another key', '$_[0]', server => 'other_key')");
+		return $sim->log(1)->[0]{headers}{authorization} };
+
+	create_server($node, 'postgres', 'other_key', $sim);
+	$node->safe_psql('postgres', q(CREATE USER MAPPING FOR PUBLIC SERVER other_key OPTIONS (api_key 'one-1234')));
+	is($sent->('first'), 'Bearer one-1234', 'is sent');
+	$node->safe_psql('postgres', q(ALTER USER MAPPING FOR PUBLIC SERVER other_key OPTIONS (SET api_key 'two-5678')));
+	is($sent->('second'), 'Bearer two-5678', 'the next request has it');
+};
+
 subtest 'sent as they are' => sub {
 	my %expected = (with_file => $key{file}, with_option => $key{option}, with_long => $key{long});
 

@@ -178,6 +178,9 @@ test_choice(void)
 			many[i] = urls[0];
 		CHECK(rstar_route_create(urls, 0, &config, now) == NULL);
 		CHECK(rstar_route_create(many, RSTAR_ROUTE_MAX_ENDPOINTS + 1, &config, now) == NULL);
+		rstar_route_free(route);
+		route = rstar_route_create(many, RSTAR_ROUTE_MAX_ENDPOINTS, &config, now);
+		CHECK(route != NULL);
 	}
 
 	CASE("affinity: one query stays at one endpoint");
@@ -246,6 +249,69 @@ test_choice(void)
 		(void) send(i);
 	CHECK(state(0).in_flight >= 48 && state(0).in_flight <= 70);
 	CHECK(state(1).in_flight >= 70 && state(1).in_flight <= 92);
+
+	CASE("overflow: two endpoints with other limits beside one that is full");
+	setup(3, 100, 2);
+	send_to(0, 0);
+	finish_status(0, 503, -1);
+	for (int i = 0; i < 40; i++)
+	{
+		send_to(1, 0);
+		finish(1, RSTAR_OUTCOME_ANSWER);
+	}
+	while (rstar_route_choose(route, &samples[200], now, &wake) != 2)
+		samples[200].affinity++;
+	for (int i = 10; i < 110; i++)
+		send_to(i, 2);
+	for (int i = 200; i < 285; i++)
+	{
+		samples[i].affinity = samples[200].affinity;
+		CHECK(send(i) >= 0);
+	}
+	CHECK_INT(state(0).in_flight, 35);
+}
+
+/* One that fails now and then is avoided for a moment */
+static void
+test_suspect(void)
+{
+	int			home;
+
+	CASE("suspect: after two failures in a row others are preferred, for 50 ms");
+	setup(2, 0, 2);
+	home = send(0);
+	send_to(50, home);
+	finish_status(50, 500, -1);
+	CHECK_INT(send(1), home);
+	send_to(50, home);
+	finish_status(50, 500, -1);
+	CHECK_INT(send(2), 1 - home);
+	now += 50 * MS - 1;
+	CHECK_INT(send(3), 1 - home);
+	now += 1;
+	CHECK_INT(send(4), home);
+
+	CASE("suspect: an answer ends it");
+	send_to(50, home);
+	finish_status(50, 500, -1);
+	CHECK_INT(send(5), 1 - home);
+	finish(0, RSTAR_OUTCOME_ANSWER);
+	CHECK_INT(send(6), home);
+
+	CASE("suspect: rather there than where it failed last");
+	for (int last = 0; last < 2; last++)
+	{
+		setup(2, 0, 2);
+		send_to(0, last);
+		finish_status(0, 500, -1);
+		now = samples[0].not_before;
+		for (int i = 0; i < 2; i++)
+		{
+			send_to(50, 1 - last);
+			finish_status(50, 500, -1);
+		}
+		CHECK_INT(send(0), 1 - last);
+	}
 }
 
 static void
@@ -259,6 +325,29 @@ test_limit(void)
 		window(200 * MS);
 	}
 	CHECK_INT(state(0).limit, 1024);
+
+	CASE("a small limit grows, too");
+	setup(1, 10, 2);
+	window(200 * MS);
+	send_to(3000, 0);
+	finish(3000, RSTAR_OUTCOME_TIMEOUT);
+	CHECK_INT(state(0).limit, 7);
+	for (int limit = 7; limit < 10; limit++)
+	{
+		CHECK_INT(state(0).limit, limit);
+		window(200 * MS);
+	}
+
+	CASE("a limit that is not used does not grow, also when it was used before");
+	setup(1, 0, 2);
+	window(200 * MS);
+	CHECK_INT(state(0).limit, 64);
+	for (int i = 0; i < 1000; i++)
+	{
+		(void) send(0);
+		finish(0, RSTAR_OUTCOME_ANSWER);
+	}
+	CHECK_INT(state(0).limit, 64);
 
 	CASE("a limit that is not used does not grow");
 	setup(1, 0, 2);
@@ -470,6 +559,37 @@ test_classes(void)
 	CHECK_INT(finish(0, RSTAR_OUTCOME_ANSWER), RSTAR_VERDICT_DONE);
 	(void) send(0);
 	CHECK_INT(finish_status(0, 500, -1), RSTAR_VERDICT_RETRY);
+
+	CASE("an answer: the sample goes where it belongs again");
+	setup(2, 0, 2);
+	{
+		int			home = send(0);
+
+		CHECK_INT(finish_status(0, 500, -1), RSTAR_VERDICT_RETRY);
+		now = samples[0].not_before;
+		CHECK_INT(send(0), 1 - home);
+		CHECK_INT(finish(0, RSTAR_OUTCOME_ANSWER), RSTAR_VERDICT_DONE);
+		CHECK_INT(send(0), home);
+	}
+
+	CASE("an answer: refusals and waits begin anew");
+	setup(2, 0, 2);
+	send_to(0, 0);
+	CHECK_INT(finish_status(0, 401, -1), RSTAR_VERDICT_RETRY);
+	for (int i = 0; i < 8; i++)
+	{
+		send_to(0, 1);
+		finish_status(0, 503, -1);
+	}
+	send_to(0, 1);
+	CHECK_INT(finish(0, RSTAR_OUTCOME_ANSWER), RSTAR_VERDICT_DONE);
+	send_to(0, 1);
+	finish_status(0, 503, -1);
+	CHECK(samples[0].not_before <= now + 500 * MS);
+	send_to(1, 0);
+	finish(1, RSTAR_OUTCOME_ANSWER);
+	send_to(0, 1);
+	CHECK_INT(finish_status(0, 401, -1), RSTAR_VERDICT_RETRY);
 }
 
 static void
@@ -503,7 +623,10 @@ test_pushback(void)
 	(void) send(0);
 	(void) send(1);
 	CHECK_INT(finish_status(0, 429, 20), RSTAR_VERDICT_RETRY);
-	CHECK_INT(samples[0].not_before, now + 20 * S);
+	CHECK(samples[0].not_before >= now + 250 * MS && samples[0].not_before <= now + 500 * MS);
+	now += 1 * S;
+	CHECK_INT(wake_of(0), now + 19 * S);
+	now -= 1 * S;
 	CHECK_INT(wake_of(2), now + 20 * S);
 	CHECK_INT(rstar_route_capacity(route, 1, now), 0);
 	/* an answer does not end it */
@@ -517,7 +640,6 @@ test_pushback(void)
 	setup(1, 0, 2);
 	(void) send(0);
 	finish_status(0, 503, 86400);
-	CHECK_INT(samples[0].not_before, now + 60 * S);
 	CHECK_INT(wake_of(1), now + 60 * S);
 
 	CASE("Retry-After 0 is no reason to hurry");
@@ -525,6 +647,45 @@ test_pushback(void)
 	(void) send(0);
 	finish_status(0, 503, 0);
 	CHECK(samples[0].not_before >= now + 250 * MS);
+	CHECK(wake_of(1) >= now + 250 * MS);
+
+	CASE("a sample is sent where a hold ends first");
+	for (int first = 0; first < 2; first++)
+	{
+		setup(2, 0, 2);
+		send_to(0, first);
+		send_to(1, 1 - first);
+		finish_status(0, 503, 1);
+		finish_status(1, 503, 9);
+		CHECK_INT(wake_of(2), now + 1 * S);
+	}
+
+	CASE("refusals at one time pause an endpoint once");
+	setup(1, 0, 2);
+	for (int round = 0; round < 20; round++)
+	{
+		for (int i = 0; i < 10; i++)
+			send_to(i, 0);
+		for (int i = 0; i < 10; i++)
+			finish_status(i, 503, -1);
+		CHECK(wake_of(40) <= now + 500 * MS);
+		send_to(40, 0);
+		finish(40, RSTAR_OUTCOME_ANSWER);
+	}
+
+	CASE("and an answer ends the count of them");
+	for (int i = 0; i < 20; i++)
+	{
+		now += 2 * S;
+		send_to(40, 0);
+		finish_status(40, 503, -1);
+	}
+	now += 2 * S;
+	send_to(40, 0);
+	finish(40, RSTAR_OUTCOME_ANSWER);
+	send_to(40, 0);
+	finish_status(40, 503, -1);
+	CHECK(wake_of(41) <= now + 500 * MS);
 
 	CASE("Retry-After of one endpoint does not hold a sample that has another");
 	setup(2, 0, 2);
@@ -535,9 +696,32 @@ test_pushback(void)
 		CHECK(samples[0].not_before <= now + 500 * MS);
 		now = samples[0].not_before;
 		CHECK_INT(send(0), 1 - first);
-		finish_status(0, 503, 30);
-		CHECK_INT(samples[0].not_before, now + 30 * S);
+		/* it goes where the hold ends first */
+		finish_status(0, 503, 60);
+		now += 20 * S;
+		CHECK(wake_of(0) < now + 10 * S);
+		now += 10 * S;
+		CHECK_INT(send(0), first);
 	}
+
+	CASE("Retry-After of one endpoint: a sample waits for room at another");
+	setup(2, 4, 2);
+	for (int i = 10; i < 14; i++)
+		send_to(i, 1);
+	CHECK_INT(send(0), 0);
+	finish_status(0, 503, 60);
+	now += 1 * S;
+	CHECK_INT(wake_of(0), now + 59 * S);
+	finish(10, RSTAR_OUTCOME_ANSWER);
+	CHECK_INT(send(0), 1);
+
+	CASE("a shorter Retry-After does not cut a longer one");
+	setup(1, 0, 2);
+	(void) send(0);
+	(void) send(1);
+	finish_status(0, 503, 30);
+	finish_status(1, 503, 1);
+	CHECK_INT(wake_of(2), now + 30 * S);
 
 	CASE("a refusal pauses the endpoint until something is answered");
 	setup(1, 0, 2);
@@ -679,6 +863,91 @@ test_transport(void)
 	} while (finish_status(0, 500, -1) == RSTAR_VERDICT_RETRY && (now += 2 * S));
 	CHECK_INT(__builtin_popcount((unsigned) visited), 2);
 
+	CASE("a second attempt waits for another endpoint, which is full");
+	setup(2, 4, 2);
+	for (int i = 10; i < 14; i++)
+		send_to(i, 1);
+	CHECK_INT(send(0), 0);
+	CHECK_INT(finish_status(0, 500, -1), RSTAR_VERDICT_RETRY);
+	now = samples[0].not_before;
+	CHECK_INT(wake_of(0), INT64_MAX);
+	finish(10, RSTAR_OUTCOME_ANSWER);
+	CHECK_INT(send(0), 1);
+	/* it has failed at both: where it failed last it does not wait for */
+	CHECK_INT(finish_status(0, 500, -1), RSTAR_VERDICT_RETRY);
+	now = samples[0].not_before;
+	CHECK_INT(send(0), 0);
+
+	CASE("a second attempt: who was only pushed back does not wait");
+	setup(2, 4, 2);
+	for (int i = 10; i < 14; i++)
+		send_to(i, 1);
+	send_to(0, 0);
+	finish_status(0, 503, -1);
+	now += 10 * S;
+	CHECK_INT(send(0), 0);
+
+	CASE("a second attempt: nor for where it has failed");
+	setup(2, 4, 2);
+	send_to(0, 0);
+	finish_status(0, 500, -1);
+	send_to(0, 1);
+	finish_status(0, 503, -1);
+	for (int i = 10; i < 14; i++)
+		send_to(i, 0);
+	now += 10 * S;
+	CHECK_INT(send(0), 1);
+
+	CASE("a third attempt: one of the two, though it has to wait");
+	for (uint64_t affinity = 0; affinity < 16; affinity++)
+	{
+		setup(3, 4, 5);
+		samples[0].affinity = affinity;
+		for (int i = 0; i < 2; i++)
+		{
+			send_to(0, i);
+			CHECK_INT(finish_status(0, 500, -1), RSTAR_VERDICT_RETRY);
+			now = samples[0].not_before;
+		}
+		for (int i = 10; i < 14; i++)
+			send_to(i, 0);
+		CHECK_INT(wake_of(0), INT64_MAX);
+		finish(10, RSTAR_OUTCOME_ANSWER);
+		trip(0);
+		/* rather the second again than a third */
+		CHECK_INT(send(0), 1);
+	}
+
+	CASE("a second attempt: not for one that is out of use");
+	setup(2, 4, 2);
+	send_to(0, 0);
+	CHECK_INT(finish_status(0, 500, -1), RSTAR_VERDICT_RETRY);
+	trip(1);
+	now = samples[0].not_before;
+	CHECK_INT(send(0), 0);
+
+	CASE("a second attempt: a third endpoint has room");
+	setup(3, 4, 2);
+	for (int i = 10; i < 14; i++)
+		send_to(i, 1);
+	send_to(0, 0);
+	CHECK_INT(finish_status(0, 500, -1), RSTAR_VERDICT_RETRY);
+	now = samples[0].not_before;
+	CHECK_INT(send(0), 2);
+
+	CASE("a second attempt: an outage is no reason to wait for another one");
+	setup(2, 4, 2);
+	for (int i = 10; i < 14; i++)
+		send_to(i, 1);
+	send_to(20, 0);
+	finish(20, RSTAR_OUTCOME_ANSWER);
+	CHECK_INT(send(0), 0);
+	CHECK_INT(finish(0, RSTAR_OUTCOME_TRANSPORT), RSTAR_VERDICT_RETRY);
+	CHECK_INT(samples[0].failures, 1);
+	CHECK(samples[0].not_before > now);
+	now = samples[0].not_before;
+	CHECK_INT(send(0), 0);
+
 	CASE("transport: with retries 0 one stale connection is forgiven");
 	setup(1, 0, 0);
 	(void) send(1);
@@ -722,6 +991,46 @@ test_breaker(void)
 	}
 	CHECK_STR(state(0).state, "closed");
 
+	CASE("breaker: others that failed before an answer do not count");
+	setup(1, 0, 1000);
+	for (int i = 0; i < 2; i++)
+	{
+		send_to(i, 0);
+		finish_status(i, 500, -1);
+	}
+	send_to(2, 0);
+	finish(2, RSTAR_OUTCOME_ANSWER);
+	for (int i = 0; i < 20; i++)
+	{
+		send_to(3, 0);
+		finish_status(3, 500, -1);
+	}
+	CHECK_STR(state(0).state, "closed");
+
+	CASE("breaker: nor those from before it was closed");
+	setup(1, 0, 1000);
+	trip(0);
+	now += 2 * S;
+	CHECK_INT(rstar_route_probe(route, now, &wake), 0);
+	rstar_route_probed(route, 0, true, now);
+	now += 1 * S;
+	for (int i = 0; i < 20; i++)
+	{
+		send_to(3, 0);
+		finish_status(3, 500, -1);
+	}
+	CHECK_STR(state(0).state, "closed");
+
+	CASE("breaker: a cancelled request is no failure");
+	setup(1, 0, 2);
+	for (int i = 0; i < 20; i++)
+	{
+		send_to(i, 0);
+		finish(i, RSTAR_OUTCOME_CANCELLED);
+	}
+	CHECK_STR(state(0).state, "closed");
+	CHECK_INT(state(0).failed, 0);
+
 	CASE("breaker: a success in between starts the count anew");
 	setup(1, 0, 1000);
 	for (int i = 0; i < 100; i++)
@@ -755,6 +1064,16 @@ test_breaker(void)
 
 	CASE("breaker: the others serve meanwhile");
 	CHECK_INT(send(0), 1);
+
+	CASE("breaker: the wait before a probe begins when the last one ended");
+	setup(1, 0, 2);
+	trip(0);
+	now += 2 * S;
+	CHECK_INT(rstar_route_probe(route, now, &wake), 0);
+	now += 3 * S;
+	rstar_route_probed(route, 0, false, now);
+	CHECK_INT(rstar_route_probe(route, now, &wake), -1);
+	CHECK_INT(wake, now + 4 * S);
 
 	CASE("breaker: closes when healthy, at 32");
 	setup(1, 256, 2);
@@ -880,7 +1199,6 @@ test_misconfigured(void)
 			finish(2, RSTAR_OUTCOME_ANSWER);
 			if (i < 6)
 				CHECK_INT(finish_status(1, 401, -1), RSTAR_VERDICT_RETRY);
-			samples[1].refusals = 0;
 		}
 		finish(1, RSTAR_OUTCOME_ANSWER);
 		CHECK_STR(state(first).state, "closed");
@@ -907,7 +1225,38 @@ test_misconfigured(void)
 	}
 	CHECK_INT(rstar_route_capacity(route, 1, now), 96);
 
+	CASE("misconfigured: all are, and one is held: until that ends");
+	setup(1, 0, 2);
+	send_to(0, 0);
+	CHECK_INT(finish_status(0, 403, -1), RSTAR_VERDICT_FAIL);
+	send_to(1, 0);
+	finish_status(1, 503, 1);
+	CHECK_INT(wake_of(2), now + 1 * S);
+
+	CASE("misconfigured: what all refused does not put off when one is tried again");
+	setup(2, 0, 2);
+	for (int i = 0; i < 2; i++)
+	{
+		send_to(i, i);
+		finish_status(i, 403, -1);
+	}
+	for (int i = 2; i < 40; i++)
+	{
+		CHECK(send(i) >= 0);
+		finish_status(i, 403, -1);
+	}
+	send_to(40, 1);
+	finish(40, RSTAR_OUTCOME_ANSWER);
+	now += 2 * S;
+	CHECK_INT(send(41), 0);
+
 	CASE("misconfigured: the first answer ends it");
+	setup(3, 0, 2);
+	for (int i = 0; i < 3; i++)
+	{
+		send_to(i, i);
+		finish_status(i, 403, -1);
+	}
 	first = send(40);
 	finish(40, RSTAR_OUTCOME_ANSWER);
 	CHECK_STR(state(first).state, "closed");
@@ -933,6 +1282,53 @@ test_misconfigured(void)
 			}
 		}
 		CHECK_INT(refused, 2);
+	}
+
+	CASE("misconfigured: who waits for another endpoint does not fail by what it is told again");
+	setup(2, 4, 2);
+	for (int i = 10; i < 14; i++)
+		send_to(i, 1);
+	CHECK_INT(send(0), 0);
+	CHECK_INT(finish_status(0, 401, -1), RSTAR_VERDICT_RETRY);
+	for (int64_t wait = 2 * S; wait <= 32 * S; wait *= 2)
+	{
+		CHECK_INT(wake_of(0), now + wait);
+		now += wait;
+		CHECK_INT(send(0), 0);
+		CHECK_INT(finish_status(0, 401, -1), RSTAR_VERDICT_RETRY);
+		CHECK_INT(samples[0].not_before, now);
+	}
+	finish(10, RSTAR_OUTCOME_ANSWER);
+	CHECK_INT(send(0), 1);
+	CHECK_INT(finish(0, RSTAR_OUTCOME_ANSWER), RSTAR_VERDICT_DONE);
+
+	CASE("misconfigured: what was on its way when another one was refused");
+	setup(2, 4, 2);
+	for (int i = 0; i < 4; i++)
+		send_to(i, 0);
+	for (int i = 0; i < 4; i++)
+		CHECK_INT(finish_status(i, 401, -1), RSTAR_VERDICT_RETRY);
+	for (int i = 0; i < 4; i++)
+		CHECK_INT(send(i), 1);
+
+	CASE("misconfigured: an endpoint that has gone says nothing of those that are there");
+	setup(1, 4, 2);
+	{
+		RstarRouteConfig config = {4, 2};
+		int			map[1];
+
+		CHECK_INT(send(0), 0);
+		CHECK_INT(send(1), 0);
+		CHECK(rstar_route_update(route, urls + 1, 1, &config, now, map));
+		CHECK_INT(map[0], -1);
+		samples[0].endpoint = samples[1].endpoint = -1;
+		CHECK_INT(finish_status(0, 401, -1), RSTAR_VERDICT_RETRY);
+		CHECK_INT(finish(1, RSTAR_OUTCOME_UNTRUSTED), RSTAR_VERDICT_RETRY);
+		CHECK_STR(state(0).state, "closed");
+		CHECK_INT(send(0), 0);
+		CHECK_INT(send(1), 0);
+		CHECK_INT(finish(0, RSTAR_OUTCOME_ANSWER), RSTAR_VERDICT_DONE);
+		CHECK_INT(finish_status(1, 401, -1), RSTAR_VERDICT_FAIL);
 	}
 
 	CASE("misconfigured: many mappings");
@@ -998,7 +1394,6 @@ test_untrusted(void)
 	{
 		send_to(0, 0);
 		CHECK_INT(finish(0, RSTAR_OUTCOME_TRANSPORT), RSTAR_VERDICT_RETRY);
-		samples[1].refusals = 0;
 		send_to(1, 1);
 		CHECK_INT(finish(1, RSTAR_OUTCOME_UNTRUSTED), RSTAR_VERDICT_RETRY);
 		now += 2 * S;
@@ -1134,6 +1529,66 @@ test_unavailable(void)
 	CHECK(!rstar_route_unavailable(route, now + 60 * S - 1, 60 * S));
 	CHECK(rstar_route_unavailable(route, now + 60 * S, 60 * S));
 
+	CASE("unavailable: a request soon after an answer");
+	setup(1, 0, 2);
+	(void) send(0);
+	finish(0, RSTAR_OUTCOME_ANSWER);
+	now += 1 * S;
+	(void) send(0);
+	CHECK(!rstar_route_unavailable(route, now + 60 * S - 1, 60 * S));
+	CHECK(rstar_route_unavailable(route, now + 60 * S, 60 * S));
+
+	CASE("unavailable: requests that take long before they fail");
+	setup(1, 0, 100);
+	for (int i = 0; i < 5; i++)
+	{
+		send_to(0, 0);
+		now += 20 * S;
+		finish(0, RSTAR_OUTCOME_TRANSPORT);
+		now += 1 * S;
+	}
+	CHECK(rstar_route_unavailable(route, now, 60 * S));
+
+	CASE("unavailable: waits between requests are no peace");
+	setup(1, 0, 2);
+	for (int64_t end = now + 200 * S; now < end; now = samples[0].not_before)
+	{
+		send_to(0, 0);
+		finish_status(0, 503, -1);
+	}
+	CHECK(rstar_route_unavailable(route, now, 60 * S));
+
+	CASE("unavailable: who says that he is well has time to show it");
+	setup(1, 0, 2);
+	send_to(0, 0);
+	trip(0);
+	now += 70 * S;
+	CHECK(rstar_route_unavailable(route, now, 60 * S));
+	CHECK_INT(rstar_route_probe(route, now, &wake), 0);
+	rstar_route_probed(route, 0, true, now);
+	CHECK(!rstar_route_unavailable(route, now + 60 * S - 1, 60 * S));
+	CHECK(rstar_route_unavailable(route, now + 60 * S, 60 * S));
+
+	CASE("unavailable: all refuse one mapping, and another one's request hangs");
+	setup(1, 0, 2);
+	samples[50].mapping = 2;
+	send_to(50, 0);
+	send_to(0, 0);
+	now += 10 * S;
+	CHECK_INT(finish_status(0, 401, -1), RSTAR_VERDICT_FAIL);
+	CHECK(!rstar_route_unavailable(route, now + 60 * S - 1, 60 * S));
+	CHECK(rstar_route_unavailable(route, now + 60 * S, 60 * S));
+
+	CASE("unavailable: all refused once, long ago");
+	setup(1, 0, 100);
+	send_to(0, 0);
+	CHECK_INT(finish_status(0, 401, -1), RSTAR_VERDICT_FAIL);
+	send_to(1, 0);
+	finish(1, RSTAR_OUTCOME_TRANSPORT);
+	now += 100 * S;
+	CHECK_INT(send(2), 0);
+	CHECK(!rstar_route_unavailable(route, now + 10 * S, 60 * S));
+
 	CASE("unavailable: refusals, errors and time-outs are no answers");
 	setup(1, 0, 100);
 	for (int i = 0; i < 70; i++)
@@ -1153,6 +1608,19 @@ test_unavailable(void)
 	send_to(0, 0);
 	finish_status(0, 400, -1);
 	CHECK(!rstar_route_unavailable(route, now + 1000 * S, 60 * S));
+
+	CASE("unavailable: so does the end of a quota");
+	setup(2, 0, 2);
+	{
+		RstarOutcome outcome = {.kind = RSTAR_OUTCOME_STATUS,.status = 403,
+			.retry_after = -1,.quota = true};
+
+		send_to(0, 0);
+		send_to(1, 1);
+		now += 50 * S;
+		CHECK_INT(rstar_route_finished(route, &samples[0], &outcome, now), RSTAR_VERDICT_FAIL);
+		CHECK(!rstar_route_unavailable(route, now + 60 * S - 1, 60 * S));
+	}
 
 	CASE("unavailable: one endpoint that serves is enough");
 	setup(2, 0, 2);
@@ -1174,6 +1642,30 @@ test_unavailable(void)
 	finish(0, RSTAR_OUTCOME_ANSWER);
 	CHECK(!rstar_route_unavailable(route, now + 60 * S - 1, 60 * S));
 	CHECK(rstar_route_unavailable(route, now + 60 * S, 60 * S));
+
+	CASE("unavailable: what one endpoint refuses, while the other is down");
+	setup(2, 0, 2);
+	trip(1);
+	{
+		int64_t		end = now + 130 * S;
+		int64_t		start = now;
+
+		while (!rstar_route_unavailable(route, now, 60 * S) && now < end)
+		{
+			int			probed = rstar_route_probe(route, now, &wake);
+
+			if (probed >= 0)
+				rstar_route_probed(route, probed, false, now);
+			if (rstar_route_choose(route, &samples[0], now, &wake) == 0)
+			{
+				send_to(0, 0);
+				CHECK_INT(finish_status(0, 401, -1), RSTAR_VERDICT_RETRY);
+			}
+			now += 250 * MS;
+		}
+		CHECK(now - start >= 60 * S);
+		CHECK(now < end);
+	}
 
 	CASE("unavailable: it does not outlive the outage");
 	setup(1, 0, 2);
@@ -1270,6 +1762,43 @@ test_update(void)
 	}
 	for (int kind = RSTAR_OUTCOME_ANSWER; kind <= RSTAR_OUTCOME_CANCELLED; kind++)
 		(void) finish(5, (RstarOutcomeKind) kind);
+
+	CASE("update: the limit that was found stays");
+	setup(2, 0, 2);
+	for (int i = 0; i < 32; i++)
+		send_to(i, 0);
+	for (int i = 0; i < 32; i++)
+		finish(i, RSTAR_OUTCOME_ANSWER);
+	CHECK_INT(state(0).limit, 64);
+	config.max_in_flight = 0;
+	CHECK(rstar_route_update(route, urls, 3, &config, now, map));
+	CHECK_INT(state(0).limit, 64);
+
+	CASE("update: what is in flight is counted once");
+	setup(1, 0, 2);
+	send_to(0, 0);
+	CHECK(rstar_route_update(route, urls, 2, &config, now, map));
+	finish(0, RSTAR_OUTCOME_ANSWER);
+	CHECK(!rstar_route_unavailable(route, now + 1000 * S, 60 * S));
+
+	CASE("update: and what hangs is noticed, in the new configuration's own time");
+	setup(1, 0, 2);
+	send_to(0, 0);
+	send_to(1, 0);
+	CHECK(rstar_route_update(route, urls, 2, &config, now, map));
+	finish(0, RSTAR_OUTCOME_ANSWER);
+	CHECK(rstar_route_unavailable(route, now + 60 * S, 60 * S));
+	now += 59 * S;
+	CHECK(rstar_route_update(route, urls, 1, &config, now, map));
+	CHECK(!rstar_route_unavailable(route, now + 60 * S - 1, 60 * S));
+	CHECK(rstar_route_unavailable(route, now + 60 * S, 60 * S));
+
+	CASE("update: what changed under other numbers is not told");
+	setup(2, 0, 2);
+	trip(1);
+	CHECK(rstar_route_update(route, urls + 1, 1, &config, now, map));
+	CHECK(is_quiet());
+	config.max_in_flight = 64;
 
 	CASE("update: clears what was misconfigured");
 	setup(2, 64, 2);
@@ -1550,7 +2079,6 @@ test_simulations(void)
 typedef struct Life
 {
 	int			attempts;		/* ends that use up an attempt */
-	int			refusals;
 	int			endpoint;
 } Life;
 
@@ -1597,7 +2125,7 @@ check_life(int i, Life *life, const RstarOutcome *outcome, RstarVerdict verdict,
 			 (status >= 300 && status < 500 && !refusal))
 		CHECK_INT(verdict, RSTAR_VERDICT_FAIL);
 	else if (refusal)
-		CHECK(verdict == RSTAR_VERDICT_FAIL || ++life->refusals < n);
+		CHECK(verdict == RSTAR_VERDICT_FAIL || samples[i].refusals < n);
 	else if (outcome->kind != RSTAR_OUTCOME_TRANSPORT)
 	{
 		life->attempts++;
@@ -2069,6 +2597,7 @@ main(int argc, char **argv)
 	if (argc > 1 && strcmp(argv[1], "bench") == 0)
 		return bench();
 	test_choice();
+	test_suspect();
 	test_limit();
 	test_classes();
 	test_pushback();

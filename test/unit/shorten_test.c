@@ -173,19 +173,31 @@ test_rounds(void)
 	CHECK(send(2000, 1, 2560, 1024, EXACT, &used) >= 1);
 	CHECK(send(2000, 1, 2560, 1024, EXACT, &used) <= 3);
 	CASE("a server that counts up to its limit only");
+	CHECK(send(300000, 4.5, 8192, 1024, AT_LEAST, &used) >= 1);
 	CHECK(send(300000, 4.5, 8192, 1024, AT_LEAST, &used) <= 3);
 	CHECK(used > 0.5);
+	CHECK(send(300000, 2, 8192, 1024, AT_LEAST, &used) >= 1);
 	CHECK(send(300000, 2, 8192, 1024, AT_LEAST, &used) <= 5);
 	CHECK(used > 0.3);
 	CASE("the limit alone");
+	CHECK(send(300000, 4.5, 8192, 1024, LIMIT, &used) >= 1);
 	CHECK(send(300000, 4.5, 8192, 1024, LIMIT, &used) <= 3);
 	CASE("no number at all");
+	CHECK(send(100000, 4.5, 8192, 1024, NOTHING, &used) >= 1);
 	CHECK(send(100000, 4.5, 8192, 1024, NOTHING, &used) <= 4);
 	CASE("query and prompt alone are too long");
 	CHECK_INT(send(100, 4.5, 1500, 1024, EXACT, &used), -1);
 	CHECK_INT(send(100000, 4.5, 1500, 1024, EXACT, &used), -1);
 	CASE("an answer that leaves no room");
 	CHECK_INT(send(10000, 4.5, 1024, 2048, EXACT, &used), -1);
+	CASE("the largest limit that there is");
+	CHECK_INT(send(10000, 4.5, 2147483647, 1024, LIMIT, &used), 0);
+	{
+		RstarTooLong sent = {.text_len = 12000,.doc_len = 10000,.limit_tokens = 2147483647,
+			.prompt_tokens = 2147483647,.max_tokens = 1024};
+
+		CHECK(rstar_shorten_to(&sent) > 0 && rstar_shorten_to(&sent) < 10000);
+	}
 	CASE("it ends, whatever the server says");
 	for (int i = 0; i < 10000; i++)
 	{
@@ -207,10 +219,39 @@ test_rounds(void)
 	}
 }
 
+/* The text has 4 bytes to a token but for the document */
+static long long
+keep(size_t text_len, size_t doc_len, int tokens, int limit, int max_tokens, int round)
+{
+	RstarTooLong sent = {.text_len = text_len,.doc_len = doc_len,.prompt_tokens = tokens,
+		.limit_tokens = limit,.max_tokens = max_tokens,.round = round};
+
+	return (long long) rstar_shorten_to(&sent);
+}
+
+static void
+test_single(void)
+{
+	CASE("what fits, less a thirty-second part of it");
+	CHECK_INT(keep(10000, 10000, 2500, 1016, 0, 0), 3875);
+	CASE("each round cuts more than the one before");
+	CHECK_INT(keep(10000, 10000, 2500, 2496, 0, 0), 9610);
+	CHECK_INT(keep(10000, 10000, 2500, 2496, 0, 1), 7500);
+	CHECK_INT(keep(10000, 10000, 2500, 2496, 0, 2), 5000);
+	CHECK_INT(keep(10000, 10000, 2500, 2496, 0, 5), 5000);
+	CHECK_INT(keep(10000, 10000, 2500, 2496, 0, 6), 0);
+	CASE("a short document beside much else is not given up at once");
+	CHECK_INT(keep(6000, 2000, 1500, 916, 0, 0), 250);
+	CHECK_INT(keep(6000, 2000, 1150, 316, 0, 0), 0);
+	CASE("a longer answer than there is room for, besides: half of that is the prompt's");
+	CHECK_INT(keep(12000, 10000, 3000, 1024, 2048, 0), 46);
+}
+
 int
 main(void)
 {
 	test_cut();
+	test_single();
 	test_random_cuts();
 	test_rounds();
 	return check_end("shorten_test");
