@@ -278,6 +278,24 @@ subtest 'detached requests go on' => sub {
 	}
 };
 
+# A session that ended leaves its place to another, and nothing of its share.
+subtest 'the share of a session that is gone' => sub {
+	my $big = q(repeat('large ', 250000));
+
+	for my $n (1 .. 4)
+	{
+		my $session = new_session();
+		pause();
+		is($session->query("SET statement_timeout = '60s'; SELECT retro_star_prefetch('gone $n', $big)"), 'f', 'asked for');
+		$session->quit;
+		$node->poll_query_until('postgres', "SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = $session->{pid}")
+		  or die 'the session does not end';
+		resume();
+		wait_idle($node);
+	}
+	all_free('gone');
+};
+
 subtest 'more pairs than the queue holds' => sub {
 	$sim->reset_stats;
 	my @sessions = map { new_session() } 1 .. 5;
@@ -318,6 +336,30 @@ subtest 'more pairs than the queue holds' => sub {
 	$_->quit for @sessions;
 };
 
+# Cursors that are left open hold the answers to rows that were read ahead.
+subtest 'sessions that do not take their answers' => sub {
+	my @idle = map { new_session() } 1 .. 6;
+	my $last = new_session();
+
+	$sim->reset_stats;
+	like($last->query(q(SELECT retro_star_score('idle', 'known'))), qr/^\d+$/, 'a pair that is known');
+	for my $n (0 .. $#idle)
+	{
+		$idle[$n]->query("BEGIN; SET LOCAL statement_timeout = '60s'; DECLARE c CURSOR FOR SELECT retro_star_score('idle',
+			CASE WHEN i <= 12 THEN 'known' ELSE '$n ' || i END) FROM generate_series(1, 1000) i");
+		is(() = $idle[$n]->query('FETCH 12 FROM c') =~ /^\d+$/mg, 12, 'rows of a cursor');
+	}
+	wait_queue('waiting + running + unstored = 0');
+	cmp_ok(queue($node, 'waiters'), '>=', 40, 'many answers are not taken');
+	$last->query(q(SET statement_timeout = '60s'));
+	is($last->query(q(SELECT count(retro_star_score('idle', 'last ' || i)) FROM generate_series(1, 100) i)), 100, 'others are served');
+	is(() = $_->query('FETCH ALL FROM c') =~ /^\d+$/mg, 988, 'and the cursors go on') for @idle;
+	is($sim->stats->{chat}, 1 + 100 + 6 * 988, 'each pair was sent once');
+	$_->query('COMMIT') for @idle;
+	$_->quit for @idle, $last;
+	all_free('cursors left open');
+};
+
 subtest 'large documents' => sub {
 	my $big = q(repeat(md5(i::text), 32 * 1024));	# 1 MB
 	my @sessions = map { new_session() } 1 .. 3;
@@ -331,31 +373,69 @@ subtest 'large documents' => sub {
 	like($sessions[0]->{err}, qr/DETAIL:  .*2048 kB.*HINT:  .*retrostar\.shared_memory/s, 'with a hint');
 	all_free('too large');
 
-	# Room that a cancelled statement leaves is taken at once, though nothing
-	# else happens: not only when all or a certain number of places are free.
-	my ($first, $second, $third) = @sessions;
-	my $small = new_session();
+	# Room that a statement leaves is taken at once, though nothing else
+	# happens: not only when all or a certain number of places are free.
+	$_->quit for @sessions;
+	for my $way ('pg_cancel_backend', 'pg_terminate_backend')
+	{
+		my ($first, $second, $third, $small) = map { new_session() } 1 .. 4;
+		pause();
+		$third->query('SET client_connection_check_interval = 0');	# nor by its clock
+		$small->send("SELECT retro_star_score('room $way', 'small')");
+		wait_queue('waiters = 1');
+		$first->send("SELECT retro_star_score('room $way', repeat('first ', 300000))");
+		wait_queue('waiters = 2');
+		$second->send("SELECT retro_star_score('room $way', repeat('second ', 250000))");
+		wait_queue('waiters = 3');
+		$third->send("SELECT retro_star_score('room $way', repeat('third ', 300000))");
+		wait_asleep($third);
+		is(queue($node, 'waiters'), 3, 'no room for a third');
+		$ways{$way}($first);
+		wait_queue('waiters = 3');
+		pass('another takes its place');
+		resume();
+		like($_->result, qr/^\d+$/, 'scores come') for $small, $second, $third;
+		$_->quit for $first, $second, $third, $small;
+		wait_idle($node);
+		all_free("room, $way");
+	}
+};
+
+# Many sessions that want the same pairs: then there may be places, but no way
+# to wait for them.
+subtest 'more interests than there are' => sub {
+	my $set = q(SELECT count(score) FROM retro_star_rerank('interests', (SELECT array_agg(i) FROM generate_series(1, 16) i),
+		(SELECT array_agg(i::text) FROM generate_series(1, 16) i), passes => '1'%s));
+	my @sessions = map { new_session() } 1 .. 15;
+	my ($hasty, $last) = map { new_session() } 1 .. 2;
+	my $deadline = 1;
+
 	pause();
-	$third->query('SET client_connection_check_interval = 0');	# nor by its clock
-	$small->send(q(SELECT retro_star_score('room', 'small')));
-	wait_queue('waiters = 1');
-	$first->send(q(SELECT retro_star_score('room', repeat('first ', 300000))));
-	wait_queue('waiters = 2');
-	$second->send(q(SELECT retro_star_score('room', repeat('second ', 250000))));
-	wait_queue('waiters = 3');
-	$third->send(q(SELECT retro_star_score('room', repeat('third ', 300000))));
-	wait_asleep($third);
-	is(queue($node, 'waiters'), 3, 'no room for a third');
-	cancel($first);
-	$first->result;
-	is($first->sqlstate, '57014', 'one is cancelled');
-	wait_queue('waiters = 3');
-	pass('another takes its place');
+	$sim->reset_stats;
+	$last->query('SET client_connection_check_interval = 0');
+	$_->send(sprintf($set, '')) for @sessions;
+	wait_queue('waiters = 240');
+	# with more time, if that was over before we saw it
+	for (;;)
+	{
+		my $all;
+		$hasty->send(sprintf($set, ", deadline => '$deadline s'"));
+		wait_until('all are taken', sub { $all = queue($node, 'free_waiters = 0') eq 't'; return $all || $hasty->done; });
+		last if $all;
+		is($hasty->result, 0, 'no scores in time');
+		$deadline *= 2;
+	}
+	$last->send(q(SELECT retro_star_score('interests', 'another')));
+	is($hasty->result, 0, 'one gives up');
+	wait_queue('waiters = 241 AND waiting = 17');
+	pass('and another has its place');
 	resume();
-	like($_->result, qr/^\d+$/, 'scores come') for $small, $second, $third;
-	$_->quit for @sessions, $small;
+	is($_->result, 16, 'all scores') for @sessions;
+	like($last->result, qr/^\d+$/, 'of the last, too');
+	is($sim->stats->{chat}, 17, 'each pair was sent once');
+	$_->quit for @sessions, $hasty, $last;
 	wait_idle($node);
-	all_free('room');
+	all_free('interests');
 };
 
 subtest 'a big statement and a small one' => sub {
