@@ -9,6 +9,7 @@ use lib $FindBin::RealBin;
 use JSON::PP;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
+use RetroFaults;
 use RetroSession;
 use RetroTest;
 use Test::More;
@@ -75,21 +76,6 @@ sub end_worker
 	kill $signal, $pid;
 	wait_until("worker $pid has left", sub { worker_pid() ne $pid });
 	return;
-}
-
-# Stops it where it sleeps, and holds no lock; its pid
-sub stop_asleep
-{
-	my $pid = worker_pid() || die 'there is no worker';
-
-	for (;;)
-	{
-		wait_for_activity(q(wait_event_type = 'Extension'));
-		kill 'STOP', $pid;
-		wait_until('it is stopped', sub { slurp_file("/proc/$pid/stat") =~ /\) T/ });
-		return $pid if activity(q(wait_event_type = 'Extension')) eq 't';
-		kill 'CONT', $pid;
-	}
 }
 
 sub wait_no_worker_of
@@ -317,6 +303,7 @@ subtest 'a line of workers' => sub {
 subtest 'room for what nobody waits for' => sub {
 	my $session = RetroSession->new($node, 'postgres');
 
+	$session->without_clock;
 	hold();
 	$session->send(q(SELECT count(retro_star_prefetch('room', i::text)) FROM generate_series(1, 100) i));
 	$node->poll_query_until('postgres', "SELECT pairs = 64 AND running > 0 AND (SELECT wait_event_type = 'Extension'
@@ -344,7 +331,7 @@ subtest 'cancelled while the worker does not look' => sub {
 		$first->send("SELECT retro_star_score('unseen $end', 'cancelled')");
 		$second->send("SELECT retro_star_score('unseen $end', 'wanted')");
 		$sim->wait_for('running', 2);
-		my $pid = stop_asleep();
+		my $pid = stop_asleep($node);
 		$node->safe_psql('postgres', "SELECT pg_cancel_backend($first->{pid})");
 		$first->result;
 		is($first->sqlstate, '57014', 'cancelled');

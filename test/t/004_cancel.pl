@@ -8,6 +8,7 @@ use lib $FindBin::RealBin;
 use JSON::PP;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
+use RetroFaults;
 use RetroSession;
 use RetroTest;
 use Test::More;
@@ -420,7 +421,7 @@ subtest 'large documents' => sub {
 	{
 		my ($first, $second, $third, $small) = map { new_session() } 1 .. 4;
 		pause();
-		$third->query('SET client_connection_check_interval = 0');	# nor by its clock
+		$third->without_clock;
 		$small->send("SELECT retro_star_score('room $way', 'small')");
 		wait_queue('waiters = 1');
 		$first->send("SELECT retro_star_score('room $way', repeat('first ', 300000))");
@@ -430,9 +431,11 @@ subtest 'large documents' => sub {
 		$third->send("SELECT retro_star_score('room $way', repeat('third ', 300000))");
 		wait_asleep($third);
 		is(queue($node, 'waiters'), 3, 'no room for a third');
+		my $worker = stop_asleep($node);
 		$ways{$way}($first);
 		wait_queue('waiters = 3');
 		pass('another takes its place');
+		kill 'CONT', $worker;
 		resume();
 		like($_->result, qr/^\d+$/, 'scores come') for $small, $second, $third;
 		$_->quit for $first, $second, $third, $small;
@@ -452,9 +455,11 @@ subtest 'more interests than there are' => sub {
 
 	pause();
 	$sim->reset_stats;
-	$last->query('SET client_connection_check_interval = 0');
+	$last->without_clock;
 	$_->send(sprintf($set, '')) for @sessions;
 	wait_queue('waiters = 240');
+	# it is not the worker that tells who waits for room
+	my $worker = stop_asleep($node);
 	# with more time, if that was over before we saw it
 	for (;;)
 	{
@@ -469,6 +474,7 @@ subtest 'more interests than there are' => sub {
 	is($hasty->result, 0, 'one gives up');
 	wait_queue('waiters = 241 AND waiting = 17');
 	pass('and another has its place');
+	kill 'CONT', $worker;
 	resume();
 	is($_->result, 16, 'all scores') for @sessions;
 	like($last->result, qr/^\d+$/, 'of the last, too');

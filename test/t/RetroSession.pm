@@ -76,6 +76,16 @@ sub sqlstate
 # What a statement ends with, in one call
 sub outcome { my ($self, $sql) = @_; $self->query($sql); return $self->sqlstate; }
 
+# From now on no clock of PostgreSQL's wakes it while it waits: neither the one
+# that looks after its client nor the one for its statistics.
+sub without_clock
+{
+	my ($self) = @_;
+	$self->query('SET client_connection_check_interval = 0');
+	$self->query('SELECT pg_stat_force_next_flush()');
+	return;
+}
+
 # The client dies without a word
 sub kill_client
 {
