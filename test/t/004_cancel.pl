@@ -336,6 +336,23 @@ subtest 'a failure that is not taken' => sub {
 	all_free('not taken');
 };
 
+# A pair that has failed needs none of its other samples.
+subtest 'one of several samples fails' => sub {
+	my $session = new_session();
+
+	$sim->wait_for('running', 0);
+	$sim->reset_stats;
+	$sim->control({ fail => [ { mode => 'hold', match => 'one of three', times => 2 },
+		{ mode => 'status', status => 400, match => 'one of three' } ] });
+	is($session->outcome(q(SELECT retro_star_score('fails', 'one of three', samples => 3))), '38000', 'the pair fails');
+	$sim->wait_for('aborted', 2);
+	pass('the others are closed');
+	$sim->control({ fail_clear => JSON::PP::true });
+	$session->quit;
+	wait_idle($node);
+	all_free('one fails');
+};
+
 subtest 'more pairs than the queue holds' => sub {
 	$sim->reset_stats;
 	my @sessions = map { new_session() } 1 .. 5;
