@@ -375,6 +375,7 @@ give_up(RstarStatement *statement, RstarMemoEntry *entry)
 	RstarResult result;
 
 	rstar_queue_detach(entry->waiter, &result);
+	rstar_queue_released();
 	unpend(statement, entry);
 	result.status = RSTAR_STATUS_DEADLINE;
 	set_result(statement, entry, &result, RSTAR_PLACE_PENDING);

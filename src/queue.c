@@ -11,7 +11,8 @@
  * beyond what the queue holds are not refused: submit answers FULL and the
  * session waits for room.  No session may fill more than a share of the
  * queue, so that a statement over 100,000 pairs leaves room for one over
- * twenty.
+ * twenty; and pairs of rows that are read ahead leave some to those that are
+ * waited for.
  *
  * States and locking: shmem.h.
  *
@@ -241,7 +242,7 @@ join(RstarRequest *request, RstarSpec *spec, uint32 cookie, RstarWaiter **waiter
 {
 	if (spec->detached)
 		request->detached = true;
-	else if (rstar_shared->free_waiters_count == 0)
+	else if (rstar_shared->free_waiters_count <= RSTAR_LEFT_FREE(spec, rstar_shared->nwaiters))
 		return RSTAR_SUBMITTED_FULL;
 	else
 		*waiter = add_waiter(request, spec, cookie);
@@ -266,8 +267,9 @@ add_request(RstarSpec *spec, uint32 cookie, dsa_pointer body, RstarWaiter **wait
 	RstarDatabase *db;
 
 	if (me->nrequests >= RSTAR_SHARE_OF_PLACES ||
-		rstar_shared->free_waiters_count == 0 ||
-		(rstar_shared->free_requests_count == 0 && !rstar_shmem_evict()) ||
+		rstar_shared->free_waiters_count <= RSTAR_LEFT_FREE(spec, rstar_shared->nwaiters) ||
+		(rstar_shared->free_requests_count <= RSTAR_LEFT_FREE(spec, rstar_shared->nrequests) &&
+		 !rstar_shmem_evict()) ||
 		(db = rstar_shmem_database(MyDatabaseId, true)) == NULL)
 	{
 		spec->freed = rstar_shared->freed;

@@ -86,6 +86,8 @@ typedef struct RstarSpec
 	bool		fresh;			/* do not take answers that are already there */
 	bool		peek;			/* find: do not join */
 	bool		detached;		/* goes on although nobody waits */
+	bool		ahead;			/* nobody waits for it yet: leaves room for who
+								 * does */
 	bool		reasoning;		/* keep the replies, not their scores only */
 	int			first_sample;	/* number of the first new sample */
 	RstarTally	known;			/* samples that count and need not be asked */
@@ -175,7 +177,7 @@ extern bool rstar_queue_next(uint32 *cookie, RstarResult *result);
 extern void rstar_queue_release(RstarWaiter *waiter);
 
 /*
- * After waiters were released, or taken by rstar_queue_next(): sessions that
+ * After waiters were released, detached, or taken by rstar_queue_next(): sessions that
  * wait for room are told.  Never raises.
  */
 extern void rstar_queue_released(void);

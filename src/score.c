@@ -40,7 +40,6 @@ typedef struct Ask
 	const RstarTally *have;		/* samples that count although it is to be fresh */
 	RstarSpec	spec;
 	int			known;			/* samples that are there already */
-	bool		ahead;			/* the call itself comes later */
 	StringInfoData body;		/* built when needed; data NULL before */
 	RstarSpan	doc_place;		/* of the document in it */
 } Ask;
@@ -330,7 +329,7 @@ rstar_score_fill(RstarStatement *statement, const RstarCall *call, RstarMemoEntr
 	ask.have = have;
 	late = until != 0 && !ask.spec.peek && GetCurrentTimestamp() >= until;
 	ask.spec.peek = ask.spec.peek || late;
-	ask.ahead = ahead;
+	ask.spec.ahead = ahead;
 	ask.spec.reasoning = ask.spec.reasoning || entry->explained;
 	rstar_progress_wanted();
 	for (;;)
@@ -345,8 +344,10 @@ rstar_score_fill(RstarStatement *statement, const RstarCall *call, RstarMemoEntr
 		if (submitted != RSTAR_SUBMITTED_FULL)
 			break;
 		if (rstar_warm_asks())
-		{
 			rstar_warm_full(&ask.spec);
+		/* what is made ahead waits for the statement's own pairs only */
+		if (rstar_warm_asks() || (ahead && statement->npending == 0))
+		{
 			submitted = RSTAR_SUBMITTED_NONE;
 			break;
 		}
@@ -461,7 +462,7 @@ ask_once(Ask *ask, uint32 cookie, RstarWaiter **waiter, RstarResult *result)
 		if (limit_reached(ask))
 		{
 			/* The call will say so, once what was sent has been answered */
-			if (ask->ahead)
+			if (ask->spec.ahead)
 				return RSTAR_SUBMITTED_NONE;
 			raise_limit(ask);
 		}

@@ -303,6 +303,14 @@ extern RstarShared *rstar_shared;	/* NULL when not preloaded */
 #define RSTAR_SHARE_OF_PLACES (rstar_shared->nrequests / 4)
 #define RSTAR_SHARE_OF_TEXT ((int64) rstar_shared->area_size / 2)
 
+/*
+ * What is asked for ahead leaves so much of n places free for who waits, or
+ * sessions that do not take their answers (a cursor left open, a client that
+ * does not read) could have all of them, and everybody else would wait for
+ * them.
+ */
+#define RSTAR_LEFT_FREE(spec, n) ((spec)->ahead ? (n) / 4 : 0)
+
 /* Hooks for shared memory; called once by _PG_init while preloading */
 extern void rstar_shmem_init(void);
 

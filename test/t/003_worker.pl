@@ -9,6 +9,7 @@ use lib $FindBin::RealBin;
 use JSON::PP;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
+use RetroFaults;
 use RetroSession;
 use RetroTest;
 use Test::More;
@@ -296,6 +297,60 @@ subtest 'a line of workers' => sub {
 	like(finish_background($session), qr/^\d+$/, 'who asks calls one');
 	wait_idle($node);
 	is($node->safe_psql('postgres', $balanced), 't', 'counters balance');
+};
+
+# Who waits for room, and for no answer, calls one, too.
+subtest 'room for what nobody waits for' => sub {
+	my $session = RetroSession->new($node, 'postgres');
+
+	$session->without_clock;
+	hold();
+	$session->send(q(SELECT count(retro_star_prefetch('room', i::text)) FROM generate_series(1, 100) i));
+	$node->poll_query_until('postgres', "SELECT pairs = 64 AND running > 0 AND (SELECT wait_event_type = 'Extension'
+		FROM pg_stat_activity WHERE pid = $session->{pid}) FROM retrostar.stat_queue") or die 'it does not wait for room';
+	for my $end (1 .. 4)
+	{
+		worker_in_place();
+		end_worker('TERM');
+	}
+	let_go();
+	is($session->result, 100, 'all are asked for');
+	$session->quit;
+	wait_idle($node);
+	is($node->safe_psql('postgres', $balanced), 't', 'counters balance');
+};
+
+# What is cancelled just before the worker leaves, which has not seen it yet
+subtest 'cancelled while the worker does not look' => sub {
+	my ($first, $second, $third) = map { RetroSession->new($node, 'postgres') } 1 .. 3;
+
+	for my $end ('CONT', 'TERM', 'FPE')
+	{
+		$sim->reset_stats;
+		hold();
+		$first->send("SELECT retro_star_score('unseen $end', 'cancelled')");
+		$second->send("SELECT retro_star_score('unseen $end', 'wanted')");
+		$sim->wait_for('running', 2);
+		my $pid = stop_asleep($node);
+		$node->safe_psql('postgres', "SELECT pg_cancel_backend($first->{pid})");
+		$first->result;
+		is($first->sqlstate, '57014', 'cancelled');
+		# nobody joins what is to be closed
+		$third->send("SELECT retro_star_score('unseen $end', 'cancelled')");
+		$node->poll_query_until('postgres', 'SELECT waiting = 1 AND waiters = 2 FROM retrostar.stat_queue')
+		  or die 'it is not asked for again';
+		kill $end, $pid;
+		kill 'CONT', $pid;
+		$sim->wait_for('aborted', $end eq 'CONT' ? 1 : 2);
+		$sim->wait_for('running', 2);
+		is(worker_pid() eq $pid ? 'stays' : 'is another', $end eq 'CONT' ? 'stays' : 'is another', "SIG$end: the worker");
+		let_go();
+		like($_->result, qr/^\d+$/, 'who waits gets a score') for $second, $third;
+		is($sim->stats->{chat}, $end eq 'CONT' ? 3 : 4, 'what was cancelled is not sent again');
+		wait_idle($node);
+		is($node->safe_psql('postgres', $balanced), 't', 'counters balance');
+	}
+	$_->quit for $first, $second, $third;
 };
 
 # A request that is in flight each time that a worker dies of an error is given

@@ -8,6 +8,7 @@ use lib $FindBin::RealBin;
 use JSON::PP;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
+use RetroFaults;
 use RetroSession;
 use RetroTest;
 use Test::More;
@@ -278,6 +279,80 @@ subtest 'detached requests go on' => sub {
 	}
 };
 
+# A session that ended leaves its place to another, and nothing of its share.
+subtest 'the share of a session that is gone' => sub {
+	my $big = q(repeat('large ', 250000));
+
+	for my $n (1 .. 4)
+	{
+		my $session = new_session();
+		pause();
+		is($session->query("SET statement_timeout = '60s'; SELECT retro_star_prefetch('gone $n', $big)"), 'f', 'asked for');
+		$session->quit;
+		$node->poll_query_until('postgres', "SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = $session->{pid}")
+		  or die 'the session does not end';
+		resume();
+		wait_idle($node);
+	}
+	all_free('gone');
+};
+
+# Answers without a place in the table have one in the map only as long as
+# nobody needs it.
+subtest 'a queue full of answers that cannot be stored' => sub {
+	my $holder = new_session();
+	my $last = new_session();
+
+	$sim->reset_stats;
+	$last->query(q(SET statement_timeout = '60s'));
+	$holder->query('BEGIN; LOCK TABLE retrostar.score_cache IN SHARE MODE');
+	pause();
+	$node->safe_psql('postgres', "SELECT retro_star_prefetch('no table $_', i::text) FROM generate_series(1, 16) i") for 1 .. 4;
+	$last->send(q(SELECT retro_star_score('no table', 'last')));
+	wait_asleep($last);
+	is(queue($node, 'waiters'), 0, 'no room');
+	resume();
+	like($last->result . $last->{err}, qr/^\d+$/, 'who waits for room takes the place of one that is answered');
+	$holder->query('COMMIT');
+	wait_idle($node);
+	is($sim->stats->{chat}, 65, 'each was sent once');
+	$_->quit for $holder, $last;
+	all_free('not stored');
+};
+
+# A pair that has failed is asked for again, though somebody has not heard of it yet.
+subtest 'a failure that is not taken' => sub {
+	my ($idle, $other) = map { new_session() } 1 .. 2;
+	my $bad = q('bad [[sim:status=400,times=1]]');
+
+	like($idle->query(q(SELECT retro_star_score('taken', 'good'))), qr/^\d+$/, 'a pair that is known');
+	$idle->query("BEGIN; DECLARE c CURSOR FOR SELECT retro_star_score('taken', d) FROM (VALUES ('good'), ($bad)) AS v (d)");
+	like($idle->query('FETCH 1 FROM c'), qr/^\d+$/, 'a row');
+	wait_queue('waiting + running = 0 AND waiters = 1');
+	like($other->query("SELECT retro_star_score('taken', $bad)"), qr/^\d+$/, 'another asks anew');
+	is($idle->outcome('FETCH 1 FROM c'), '38000', 'the failure comes to who has asked');
+	$_->quit for $idle, $other;
+	wait_idle($node);
+	all_free('not taken');
+};
+
+# A pair that has failed needs none of its other samples.
+subtest 'one of several samples fails' => sub {
+	my $session = new_session();
+
+	$sim->wait_for('running', 0);
+	$sim->reset_stats;
+	$sim->control({ fail => [ { mode => 'hold', match => 'one of three', times => 2 },
+		{ mode => 'status', status => 400, match => 'one of three' } ] });
+	is($session->outcome(q(SELECT retro_star_score('fails', 'one of three', samples => 3))), '38000', 'the pair fails');
+	$sim->wait_for('aborted', 2);
+	pass('the others are closed');
+	$sim->control({ fail_clear => JSON::PP::true });
+	$session->quit;
+	wait_idle($node);
+	all_free('one fails');
+};
+
 subtest 'more pairs than the queue holds' => sub {
 	$sim->reset_stats;
 	my @sessions = map { new_session() } 1 .. 5;
@@ -318,6 +393,31 @@ subtest 'more pairs than the queue holds' => sub {
 	$_->quit for @sessions;
 };
 
+# Cursors that are left open hold the answers to rows that were read ahead.
+subtest 'sessions that do not take their answers' => sub {
+	my @idle = map { new_session() } 1 .. 16;
+	my $last = new_session();
+
+	$sim->reset_stats;
+	like($last->query(q(SELECT retro_star_score('idle', 'known'))), qr/^\d+$/, 'a pair that is known');
+	wait_idle($node);
+	for my $n (0 .. $#idle)
+	{
+		$idle[$n]->query("BEGIN; SET LOCAL statement_timeout = '60s'; DECLARE c CURSOR FOR SELECT retro_star_score('idle',
+			CASE WHEN i <= 12 THEN 'known' ELSE '$n ' || i END) FROM generate_series(1, 16) i");
+		is(() = $idle[$n]->query('FETCH 12 FROM c') =~ /^\d+$/mg, 12, 'rows of a cursor');
+	}
+	wait_queue('waiting + running + unstored = 0');
+	is(queue($node, 'waiters'), 48, 'three quarters of the places are taken');
+	$last->query(q(SET statement_timeout = '60s'));
+	is($last->query(q(SELECT count(retro_star_score('idle', 'last ' || i)) FROM generate_series(1, 100) i)), 100, 'others are served');
+	is(() = $_->query('FETCH ALL FROM c') =~ /^\d+$/mg, 4, 'and the cursors go on') for @idle;
+	is($sim->stats->{chat}, 1 + 100 + 64, 'each pair was sent once');
+	$_->query('COMMIT') for @idle;
+	$_->quit for @idle, $last;
+	all_free('cursors left open');
+};
+
 subtest 'large documents' => sub {
 	my $big = q(repeat(md5(i::text), 32 * 1024));	# 1 MB
 	my @sessions = map { new_session() } 1 .. 3;
@@ -331,31 +431,74 @@ subtest 'large documents' => sub {
 	like($sessions[0]->{err}, qr/DETAIL:  .*2048 kB.*HINT:  .*retrostar\.shared_memory/s, 'with a hint');
 	all_free('too large');
 
-	# Room that a cancelled statement leaves is taken at once, though nothing
-	# else happens: not only when all or a certain number of places are free.
-	my ($first, $second, $third) = @sessions;
-	my $small = new_session();
+	# Room that a statement leaves is taken at once, though nothing else
+	# happens: not only when all or a certain number of places are free.
+	$_->quit for @sessions;
+	for my $way ('pg_cancel_backend', 'pg_terminate_backend')
+	{
+		my ($first, $second, $third, $small) = map { new_session() } 1 .. 4;
+		pause();
+		$third->without_clock;
+		$small->send("SELECT retro_star_score('room $way', 'small')");
+		wait_queue('waiters = 1');
+		$first->send("SELECT retro_star_score('room $way', repeat('first ', 300000))");
+		wait_queue('waiters = 2');
+		$second->send("SELECT retro_star_score('room $way', repeat('second ', 250000))");
+		wait_queue('waiters = 3');
+		$third->send("SELECT retro_star_score('room $way', repeat('third ', 300000))");
+		wait_asleep($third);
+		is(queue($node, 'waiters'), 3, 'no room for a third');
+		my $worker = stop_asleep($node);
+		$ways{$way}($first);
+		wait_queue('waiters = 3');
+		pass('another takes its place');
+		kill 'CONT', $worker;
+		resume();
+		like($_->result, qr/^\d+$/, 'scores come') for $small, $second, $third;
+		$_->quit for $first, $second, $third, $small;
+		wait_idle($node);
+		all_free("room, $way");
+	}
+};
+
+# Many sessions that want the same pairs: then there may be places, but no way
+# to wait for them.
+subtest 'more interests than there are' => sub {
+	my $set = q(SELECT count(score) FROM retro_star_rerank('interests', (SELECT array_agg(i) FROM generate_series(1, 16) i),
+		(SELECT array_agg(i::text) FROM generate_series(1, 16) i), passes => '1'%s));
+	my @sessions = map { new_session() } 1 .. 15;
+	my ($hasty, $last) = map { new_session() } 1 .. 2;
+	my $deadline = 1;
+
 	pause();
-	$third->query('SET client_connection_check_interval = 0');	# nor by its clock
-	$small->send(q(SELECT retro_star_score('room', 'small')));
-	wait_queue('waiters = 1');
-	$first->send(q(SELECT retro_star_score('room', repeat('first ', 300000))));
-	wait_queue('waiters = 2');
-	$second->send(q(SELECT retro_star_score('room', repeat('second ', 250000))));
-	wait_queue('waiters = 3');
-	$third->send(q(SELECT retro_star_score('room', repeat('third ', 300000))));
-	wait_asleep($third);
-	is(queue($node, 'waiters'), 3, 'no room for a third');
-	cancel($first);
-	$first->result;
-	is($first->sqlstate, '57014', 'one is cancelled');
-	wait_queue('waiters = 3');
-	pass('another takes its place');
+	$sim->reset_stats;
+	$last->without_clock;
+	$_->send(sprintf($set, '')) for @sessions;
+	wait_queue('waiters = 240');
+	# it is not the worker that tells who waits for room
+	my $worker = stop_asleep($node);
+	# with more time, if that was over before we saw it
+	for (;;)
+	{
+		my $all;
+		$hasty->send(sprintf($set, ", deadline => '$deadline s'"));
+		wait_until('all are taken', sub { $all = queue($node, 'free_waiters = 0') eq 't'; return $all || $hasty->done; });
+		last if $all;
+		is($hasty->result, 0, 'no scores in time');
+		$deadline *= 2;
+	}
+	$last->send(q(SELECT retro_star_score('interests', 'another')));
+	is($hasty->result, 0, 'one gives up');
+	wait_queue('waiters = 241 AND waiting = 17');
+	pass('and another has its place');
+	kill 'CONT', $worker;
 	resume();
-	like($_->result, qr/^\d+$/, 'scores come') for $small, $second, $third;
-	$_->quit for @sessions, $small;
+	is($_->result, 16, 'all scores') for @sessions;
+	like($last->result, qr/^\d+$/, 'of the last, too');
+	is($sim->stats->{chat}, 17, 'each pair was sent once');
+	$_->quit for @sessions, $hasty, $last;
 	wait_idle($node);
-	all_free('room');
+	all_free('interests');
 };
 
 subtest 'a big statement and a small one' => sub {

@@ -486,13 +486,60 @@ subtest 'more endpoints than places' => sub {
 	$many->stop;
 };
 
-subtest 'a database is dropped' => sub {
-	wait_nobody_in('template1');
-	sql('CREATE DATABASE gone');
-	$node->safe_psql('gone', 'CREATE EXTENSION retrostar');
-	create_server($node, 'gone', 'gpu', $sim);
-	$node->safe_psql('gone', "SELECT retro_star_score('q', 'd')");
-	is($node->safe_psql('gone', 'SELECT sent FROM retrostar.stat_server'), 1, 'counted by itself');
+# A copy of the database, whose server has the same OID, and which shares a
+# bucket of the map with it
+sub twin_oid
+{
+	my $hash = sub {
+		my ($h) = @_;
+		$h ^= $h >> 16;
+		$h = ($h * 0x85ebca6b) & 0xffffffff;
+		$h ^= $h >> 13;
+		$h = ($h * 0xc2b2ae35) & 0xffffffff;
+		return ($h ^ $h >> 16) & 0xffff;
+	};
+	my $like = $hash->(sql(q(SELECT oid FROM pg_database WHERE datname = 'postgres')));
+	my $oid = 100_000;
+
+	$oid++ while $hash->($oid) != $like;
+	return $oid;
+}
+
+subtest 'another database' => sub {
+	my $columns = 'sent, answered, failed, cancelled';
+	my $activity = 'SELECT count(*), sum(waiters) FROM retrostar.stat_activity';
+	my $lookups = 'SELECT hits, misses FROM retrostar.stat_cache';
+
+	settled('before');
+	$node->poll_query_until('template1', q(SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'client backend' AND datname = 'postgres'))
+	  or die 'sessions do not end';
+	$node->safe_psql('template1', 'CREATE DATABASE gone TEMPLATE postgres OID ' . twin_oid());
+	is($node->safe_psql('gone', "SELECT state, $columns FROM retrostar.stat_server WHERE server = 'gpu'"), 'unknown||||', 'nothing is counted there');
+
+	my ($counts, $looked) = (endpoint($columns), sql($lookups));
+	hold();
+	my $there = RetroSession->new($node, 'gone');
+	$there->send(q(SELECT retro_star_score('q', 'of both') >= 0));
+	$sim->wait_for('held', 1);
+	is(sql($activity), '0|', 'its requests are not shown here');
+	is($node->safe_psql('gone', $activity), '1|1', 'but there');
+	is($node->safe_psql('gone', q(SELECT retro_star_score('q', 'row 1') >= 0)), 't', 'what is known');
+	is($node->safe_psql('gone', $lookups), '1|1', 'is counted there');
+	is(sql($lookups), $looked, 'and not here');
+	$node->safe_psql('gone', 'SELECT retrostar.stats_reset()');
+	is(endpoint($columns), $counts, 'a reset leaves others alone');
+
+	# the same pair, by the same server
+	my $here = RetroSession->new($node, 'postgres');
+	$here->send(q(SELECT retro_star_score('q', 'of both') >= 0));
+	$sim->wait_for('held', 2);
+	is($node->safe_psql('gone', $activity), '1|1', 'no request of another database is joined');
+	let_go();
+	is($_->result, 't', 'a score') for $here, $there;
+	$_->quit for $here, $there;
+	isnt(endpoint($columns), $counts, 'counted here');
+	is($node->safe_psql('gone', "SELECT $columns FROM retrostar.stat_server WHERE server = 'gpu'"), '1|1|0|0', 'and there');
+	wait_idle($node, 'gone');
 	wait_nobody_in('gone');
 	sql('DROP DATABASE gone');
 	settled('another database');

@@ -97,6 +97,29 @@ subtest 'sent as they are' => sub {
 	like(score('guarded'), qr/^\d+$/, 'after ALTER SERVER');
 };
 
+# Scores of a pair are shared, but not a request that is under way: it has
+# another's key, or goes to another's server.
+subtest 'a pair that several ask for at once' => sub {
+	$node->safe_psql('postgres', qq(CREATE ROLE another LOGIN; GRANT USAGE ON FOREIGN SERVER with_option TO another;
+		CREATE USER MAPPING FOR another SERVER with_option OPTIONS (api_key '$key{role}')));
+	create_server($node, 'postgres', $_, $open) for qw(bare naked);
+	my @asks = ([ undef, 'with_option', $key{option} ], [ 'another', 'with_option', $key{role} ], [ undef, 'bare' ], [ undef, 'naked' ]);
+	my @sessions = map { RetroSession->new($node, 'postgres', defined $_->[0] ? (user => $_->[0]) : ()) } @asks;
+
+	$open->control({ hold => $true });
+	for my $i (0 .. $#asks)
+	{
+		$sessions[$i]->send("SELECT retro_star_score('several', 'at once', server => '$asks[$i][1]')");
+		$open->wait_for('running', $i + 1);
+		is($open->log(1)->[-1]{headers}{authorization}, defined $asks[$i][2] ? "Bearer $asks[$i][2]" : undef,
+			"$asks[$i][1]: with the key of who asks");
+	}
+	$open->control({ hold => $false });
+	like($_->result, qr/^\d+$/, 'a score') for @sessions;
+	$_->quit for @sessions;
+	$node->safe_psql('postgres', 'DROP OWNED BY another; DROP ROLE another; DROP SERVER bare; DROP SERVER naked');
+};
+
 # The same key in words of every shape, as an error and as an answer
 subtest 'repeated by the server' => sub {
 	for my $server (qw(with_file with_option with_long))

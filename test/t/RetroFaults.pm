@@ -10,7 +10,7 @@ use PostgreSQL::Test::Utils;
 use RetroTest;
 use Test::More;
 
-our @EXPORT = qw(nothing_left descriptors descriptors_go_back outcome_counts no_crash);
+our @EXPORT = qw(nothing_left descriptors descriptors_go_back outcome_counts stop_asleep no_crash);
 
 # Everything is idle: no pair, text, waiter or place is kept, in any database,
 # and all that was asked has ended one way.  %params: db, requests => of
@@ -64,6 +64,25 @@ sub outcome_counts
 	my $nulls = () = $out =~ /^NULL$/mg;
 
 	return ($scores, $nulls);
+}
+
+# Stops the worker of database postgres where it sleeps, and holds no lock; its pid
+sub stop_asleep
+{
+	my ($node) = @_;
+	my $asleep = q(SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'retrostar worker'
+		AND datname = 'postgres' AND wait_event_type = 'Extension');
+
+	for (;;)
+	{
+		$node->poll_query_until('postgres', $asleep) or die 'the worker does not sleep';
+		my $pid = queue($node, 'worker_pid');
+
+		kill 'STOP', $pid;
+		wait_until('it is stopped', sub { slurp_file("/proc/$pid/stat") =~ /\) T/ });
+		return $pid if $node->safe_psql('postgres', $asleep) eq 't';
+		kill 'CONT', $pid;
+	}
 }
 
 # The server's log has no crash, apart from what the test did itself

@@ -17,7 +17,8 @@ sub new
 	$self->{harness} = IPC::Run::start(
 		[ 'psql', '-XAtq', '-v', 'VERBOSITY=verbose', '-d', $connstr ],
 		'<', \$self->{in}, '>', \$self->{out}, '2>', \$self->{err}, $self->{timer});
-	$self->{pid} = $self->query('SELECT pg_backend_pid()');
+	# see without_clock()
+	$self->{pid} = $self->query('SELECT pg_backend_pid() FROM pg_stat_force_next_flush()');
 	return $self;
 }
 
@@ -75,6 +76,16 @@ sub sqlstate
 
 # What a statement ends with, in one call
 sub outcome { my ($self, $sql) = @_; $self->query($sql); return $self->sqlstate; }
+
+# Of a new session: no clock of PostgreSQL's wakes it while it waits, neither the
+# one that looks after its client nor the one for its statistics.  What has been
+# set rings once, though nobody wants it any more; so it must not be set at all.
+sub without_clock
+{
+	my ($self) = @_;
+	$self->query(q(SELECT set_config('client_connection_check_interval', '0', false) FROM pg_stat_force_next_flush()));
+	return;
+}
 
 # The client dies without a word
 sub kill_client
