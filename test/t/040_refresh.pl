@@ -96,7 +96,8 @@ subtest 'a queue that is full of what others ask for' => sub {
 	wait_idle($node);
 	hold();
 	my @others = map { RetroSession->new($node, 'postgres') } 1 .. 4;
-	$others[$_]->send("SELECT count(retro_star_score('other $_', i::text)) FROM generate_series(1, 16) i") for 0 .. 3;
+	$others[$_]->send("SELECT count(score) FROM retro_star_rerank('other $_', (SELECT array_agg(i) FROM generate_series(1, 16) i),
+		(SELECT array_agg(i::text) FROM generate_series(1, 16) i), passes => '1')") for 0 .. 3;
 	$node->poll_query_until('postgres', 'SELECT free_requests = 0 FROM retrostar.stat_queue') or die 'the queue is not full';
 	my $session = call_background('late');
 	$node->poll_query_until('postgres', "SELECT wait_event_type = 'Extension' FROM pg_stat_activity WHERE pid = $session->{pid}")
