@@ -71,6 +71,16 @@ read_options(char *text, const char **key)
 	return list;
 }
 
+/* Who writes the key into another option, or its name, may be shown that */
+static bool
+is_once(const uint8_t *data, size_t size, const char *key)
+{
+	const uint8_t *first = memmem(data, size, key, strlen(key));
+
+	return first != NULL &&
+		memmem(first + 1, data + size - first - 1, key, strlen(key)) == NULL;
+}
+
 /* What http.c is given: nothing that another parser could take otherwise */
 static void
 require_url(const RstarUrl *url)
@@ -181,7 +191,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	{
 		REQUIRE(shim_sqlstate() != 0);
 		/* words of ours do not begin so */
-		if (key != NULL && strncmp(key, "sk-", 3) == 0 && strlen(key) >= 8)
+		if (key != NULL && strncmp(key, "sk-", 3) == 0 && strlen(key) >= 8 &&
+			is_once(data, size, key))
 			REQUIRE(strstr(shim_message(), key) == NULL);
 	}
 	PG_END_TRY();
