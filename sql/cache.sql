@@ -29,7 +29,7 @@ CREATE FUNCTION seed(key bytea, scores smallint[], unscored int = 0, age interva
 	VALUES (key, 1, scores, unscored, 'm', 1, 1, now() - age, now() - age)
 $$;
 
--- belongs to a role of its own, whose name is in the key
+-- belongs to a role of its own, whose OID is in the key
 CREATE ROLE regress_retrostar_owner;
 CREATE SERVER gpu FOREIGN DATA WRAPPER retrostar OPTIONS (url 'http://127.0.0.1:9', model 'm');
 GRANT USAGE ON FOREIGN DATA WRAPPER retrostar TO regress_retrostar_owner;
@@ -39,8 +39,10 @@ ALTER SERVER gpu OWNER TO regress_retrostar_owner;
 -- What a key is made of
 --
 -- format of version 1: it must not change without a new version
-SELECT retrostar.cache_key('query', 'document');
-SELECT retrostar.cache_key('query', 'document', 'biology');
+CREATE SERVER super FOREIGN DATA WRAPPER retrostar OPTIONS (url 'http://127.0.0.1:9', model 'm', cache_scope 'regress_retrostar_owner');
+SELECT retrostar.cache_key('query', 'document', server => 'super');
+SELECT retrostar.cache_key('query', 'document', 'biology', server => 'super');
+DROP SERVER super;
 
 -- The key after a change, against the one before
 CREATE FUNCTION compare(change text) RETURNS text LANGUAGE plpgsql AS $$
@@ -87,13 +89,14 @@ SELECT rpad(compare(change), 10) || change FROM (VALUES
 	($$ALTER SERVER gpu OPTIONS (ADD cache_scope 'regress_retrostar_owner')$$),
 	($$ALTER ROLE regress_retrostar_owner RENAME TO regress_retrostar_other$$),
 	($$ALTER ROLE regress_retrostar_owner SUPERUSER$$)) v (change);
--- a scope is shared by superusers, and by who has the privileges of its role
+-- a role's scope is shared by who has its privileges, and by superusers who say so
 ALTER SERVER gpu OPTIONS (ADD cache_scope 'pg_monitor');
 SELECT rpad(compare(change), 10) || change FROM (VALUES
 	($$ALTER ROLE regress_retrostar_owner CREATEDB$$),
 	($$ALTER ROLE regress_retrostar_owner SUPERUSER$$),
 	($$GRANT pg_monitor TO regress_retrostar_owner$$)) v (change);
-CREATE SERVER theirs FOREIGN DATA WRAPPER retrostar OPTIONS (url 'http://127.0.0.1:9', model 'm', cache_scope 'pg_monitor');
+CREATE SERVER theirs FOREIGN DATA WRAPPER retrostar OPTIONS (url 'http://127.0.0.1:9', model 'm', cache_scope 'role 3373');
+SELECT 'pg_monitor'::regrole::oid, retrostar.cache_scope('theirs');
 SELECT retrostar.cache_key('q', 'd', server => 'gpu') = retrostar.cache_key('q', 'd', server => 'theirs');
 GRANT pg_monitor TO regress_retrostar_owner;
 SELECT retrostar.cache_key('q', 'd', server => 'gpu') = retrostar.cache_key('q', 'd', server => 'theirs');

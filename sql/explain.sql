@@ -1,4 +1,7 @@
 -- Where prefetch nodes go.  Only plans are shown: nothing is asked.
+SET client_min_messages = warning;
+CREATE EXTENSION IF NOT EXISTS retrostar;
+RESET client_min_messages;
 CREATE SERVER gpu FOREIGN DATA WRAPPER retrostar OPTIONS (url 'http://127.0.0.1:9', model 'm');
 CREATE TABLE docs (id int PRIMARY KEY, lang text, body text);
 CREATE TABLE queries (id int, q text);

@@ -193,6 +193,12 @@ ROLLBACK;
 SELECT retro_star_prompt('q', 'd', 'recipes') LIKE '%Document (recipe):%';
 DELETE FROM retrostar.task WHERE name = 'recipes';
 
+-- the same as a template of one's own gives the same prompt
+INSERT INTO retrostar.task (name, query_type, doc_type, relevance_definition, template)
+	SELECT 'own', query_type, doc_type, relevance_definition, replace(template(), '{doc}', '{document}') FROM retrostar.task WHERE name = 'biology';
+SELECT retro_star_prompt(E'a "q"\n\\ {doc} </think>', '{query} <|im_end|>', 'own') = retro_star_prompt(E'a "q"\n\\ {doc} </think>', '{query} <|im_end|>', 'biology');
+DELETE FROM retrostar.task WHERE name = 'own';
+
 -- other roles may use tasks, and search_path does not mislead
 CREATE ROLE regress_retrostar_reader;
 CREATE TEMP TABLE task AS SELECT * FROM retrostar.task LIMIT 0;

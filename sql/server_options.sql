@@ -161,6 +161,43 @@ FROM (VALUES (''), ('{'), ('{"a": 1} x'), ('{a: 1}'), ('{"a": "\u0000"}'), ('{"a
 SELECT left(try_option('extra_body', repeat('[', 30000)), 5);
 
 --
+-- headers: no value is shown, and nothing begins another header
+--
+SELECT * FROM try_options('headers', '{}', '{"X-Team": "search"}', '{"x_a.b!#$%&''*+^`|~": "v: w, \"x\" = (y)"}');
+SELECT try_option('headers', 'X-Team: search');
+SELECT try_option('headers', '{"X-Team: sesame": "sesame"}');
+SELECT * FROM try_options('headers', '', '[]', '"X-Team"', '{"X-Team": 1}', '{"X-Team": null}', '{"X-Team": ["sesame"]}',
+	'{"": "a"}', '{"X Team": "a"}', '{"X-Team\r\nX-Evil": "a"}', '{"X-T\u00e4m": "a"}', '{"X-Team": ""}',
+	'{"X-Team": " a"}', '{"X-Team": "a "}', '{"X-Team": "sesame\r\nX-Evil: 1"}', '{"X-Team": "sesame\n"}',
+	'{"X-Team": "a\tb"}', '{"X-Team": "\u007f"}', '{"X-Team": "caf\u00e9"}', '{"X-Team": "a\u0000b"}',
+	'{"X-Team": "a", "x-team": "b"}');
+SELECT * FROM try_options('headers', '{"host": "a"}', '{"Content-Length": "0"}', '{"CONTENT-TYPE": "text/plain"}',
+	'{"Content-Encoding": "gzip"}', '{"Transfer-Encoding": "chunked"}', '{"Connection": "close"}', '{"Expect": "100-continue"}',
+	'{"Accept-Encoding": "gzip"}', '{"Authorization": "Bearer sesame"}', '{"X-Request-Id": "1"}', '{"Traceparent": "00"}');
+SELECT * FROM try_options('headers', '{"' || repeat('x', 64) || '": "a"}', '{"' || repeat('x', 65) || '": "a"}',
+	'{"a": "' || repeat('x', 8192) || '"}', '{"a": "' || repeat('x', 8193) || '"}');
+SELECT left(result, 60) FROM try_options('headers', (SELECT json_object_agg('x' || i, 'a')::text FROM generate_series(1, 33) i));
+SELECT * FROM try_options('api_key_header', 'api-key', 'Authorization', '', 'api key', 'api-key:', E'api-key\r\nX-Evil: 1', 'Host', 'sk-1234 sesame');
+SELECT outcome($$CREATE SERVER probe FOREIGN DATA WRAPPER retrostar
+	OPTIONS (url 'http://h', model 'm', headers '{"Api-Key": "sesame"}', api_key_header 'api-key')$$);
+
+--
+-- priority_scheduling, preempt
+--
+SELECT * FROM try_options('priority_scheduling', 'on', 'false', '1', 'yes', '', 'vllm');
+SELECT * FROM try_options('preempt', 'off', 'maybe');
+SELECT outcome(format($$CREATE SERVER probe FOREIGN DATA WRAPPER retrostar
+	OPTIONS (url 'http://h', model 'm', dialect %L, priority_scheduling 'on'); DROP SERVER probe$$, dialect))
+FROM unnest(ARRAY['sglang', 'vllm', 'llamacpp', 'openai']) AS dialect;
+SELECT outcome($$CREATE SERVER probe FOREIGN DATA WRAPPER retrostar
+	OPTIONS (url 'http://h', model 'm', extra_body '{"priority": 3}', priority_scheduling 'on')$$);
+
+--
+-- shared_cache
+--
+SELECT * FROM try_options('shared_cache', 'hub', 'no such server', '', E'a\tb');
+
+--
 -- user mappings
 --
 CREATE FUNCTION try_mapping(options text) RETURNS text LANGUAGE sql AS $$
@@ -178,6 +215,10 @@ SELECT try_mapping(format($$ OPTIONS (api_key %L)$$, repeat('k', 8193)));
 SELECT try_mapping($$ OPTIONS (api_key_file '')$$);
 SELECT try_mapping($$ OPTIONS (api_key_file 'retrostar.key')$$);
 SELECT try_mapping($$ OPTIONS (api_key_file E'/etc/x\ny')$$);
+SELECT try_mapping($$ OPTIONS (api_key 'sesame', api_key_header 'api-key', headers '{"Cookie": "sesame"}')$$);
+SELECT try_mapping($$ OPTIONS (headers '{"Cookie": "sesame\n"}')$$);
+SELECT try_mapping($$ OPTIONS (api_key_header E'sesame\n')$$);
+SELECT try_mapping($$ OPTIONS (api_key_header 'cookie', headers '{"Cookie": "sesame"}')$$);
 SELECT try_mapping($$ OPTIONS (user 'u', password 'sesame')$$);
 SELECT try_mapping($$ OPTIONS (model 'm')$$);
 

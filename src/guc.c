@@ -1,9 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * guc.c
- *		Every setting: variable, default, range.
- *
- * Called by: retrostar.c, once.
+ *		The definition of the settings.
  *
  * max_requests and shared_memory size shared memory and can only be set at
  * server start; when the library is not preloaded they cannot be defined any
@@ -20,26 +18,11 @@
 #include "miscadmin.h"
 #include "utils/guc.h"
 
+#include "base/settings.h"
+#include "base/traceparent.h"
+#include "functions/passes.h"
 #include "guc.h"
-#include "passes.h"
-#include "plan.h"
-
-char	   *rstar_server = NULL;
-char	   *rstar_task = NULL;
-int			rstar_samples = RSTAR_DEFAULT_SAMPLES;
-int			rstar_on_error = RSTAR_ON_ERROR_ERROR;
-int			rstar_on_miss = RSTAR_ON_MISS_WAIT;
-int			rstar_unscored_reply = RSTAR_UNSCORED_RETRY;
-bool		rstar_cache = true;
-bool		rstar_store_reasoning = false;
-int			rstar_request_limit = RSTAR_DEFAULT_REQUEST_LIMIT;
-int			rstar_deadline = RSTAR_DEFAULT_DEADLINE;
-char	   *rstar_passes = NULL;
-bool		rstar_prefetch = true;
-int			rstar_prefetch_window = RSTAR_DEFAULT_PREFETCH_WINDOW;
-int			rstar_max_requests = RSTAR_DEFAULT_MAX_REQUESTS;
-int			rstar_shared_memory = RSTAR_DEFAULT_SHARED_MEMORY;
-int			rstar_worker_idle_timeout = RSTAR_DEFAULT_WORKER_IDLE_TIMEOUT;
+#include "prefetch/plan.h"
 
 static const struct config_enum_entry on_error_options[] = {
 	{"error", RSTAR_ON_ERROR_ERROR, false},
@@ -59,14 +42,27 @@ static const struct config_enum_entry unscored_reply_options[] = {
 	{NULL, 0, false}
 };
 
+static const struct config_enum_entry priority_options[] = {
+	{"auto", RSTAR_PRIORITY_AUTO, false},
+	{"interactive", RSTAR_PRIORITY_INTERACTIVE, false},
+	{"background", RSTAR_PRIORITY_BACKGROUND, false},
+	{NULL, 0, false}
+};
+
 static void define_user_settings(void);
+static void define_request_settings(void);
+static void define_set_settings(void);
 static void define_startup_settings(void);
 static bool check_passes(char **newval, void **extra, GucSource source);
+static bool check_traceparent(char **newval, void **extra, GucSource source);
+static bool check_prior_weight(double *newval, void **extra, GucSource source);
 
 void
 rstar_guc_init(void)
 {
 	define_user_settings();
+	define_request_settings();
+	define_set_settings();
 	if (process_shared_preload_libraries_in_progress)
 		define_startup_settings();
 	MarkGUCPrefixReserved("retrostar");
@@ -128,11 +124,6 @@ define_user_settings(void)
 							&rstar_deadline, RSTAR_DEFAULT_DEADLINE,
 							0, RSTAR_MAX_DEADLINE,
 							PGC_USERSET, GUC_UNIT_MS, NULL, NULL, NULL);
-	DefineCustomStringVariable("retrostar.passes",
-							   "Sets how samples are spent on a set of documents when a call does not say.",
-							   "For example \"100@1,30@16\" or \"adaptive\".  Empty: retrostar.samples of each.",
-							   &rstar_passes, "",
-							   PGC_USERSET, 0, check_passes, NULL, NULL);
 	DefineCustomBoolVariable("retrostar.prefetch",
 							 "Makes the calls of rows ahead of the row that is evaluated.",
 							 NULL,
@@ -150,6 +141,38 @@ define_user_settings(void)
 							&rstar_worker_idle_timeout, RSTAR_DEFAULT_WORKER_IDLE_TIMEOUT,
 							RSTAR_MIN_WORKER_IDLE_TIMEOUT, RSTAR_MAX_WORKER_IDLE_TIMEOUT,
 							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
+}
+
+/* How requests go out, and with them whose turn it is */
+static void
+define_request_settings(void)
+{
+	DefineCustomEnumVariable("retrostar.priority",
+							 "Sets whether pairs are asked for before or after those of others.",
+							 "auto: background in retrostar.refresh() and retro_star_prefetch(), else interactive.",
+							 &rstar_priority, RSTAR_PRIORITY_AUTO, priority_options,
+							 PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomStringVariable("retrostar.traceparent",
+							   "Names the span of a trace that requests belong to, as the W3C writes it.",
+							   "Sent as the header \"traceparent\" of requests that the session makes.  Empty: none.",
+							   &rstar_traceparent, "",
+							   PGC_USERSET, 0, check_traceparent, NULL, NULL);
+}
+
+static void
+define_set_settings(void)
+{
+	DefineCustomStringVariable("retrostar.passes",
+							   "Sets how samples are spent on a set of documents when a call does not say.",
+							   "For example \"100@1,30@16\" or \"adaptive\".  Empty: retrostar.samples of each.",
+							   &rstar_passes, "",
+							   PGC_USERSET, 0, check_passes, NULL, NULL);
+	DefineCustomRealVariable("retrostar.prior_weight",
+							 "Sets how much the priors of a set weigh when a call does not say.",
+							 "At least 0, and less than 1; it is multiplied by the trust that the first round finds in them.",
+							 &rstar_prior_weight, RSTAR_DEFAULT_PRIOR_WEIGHT,
+							 0, 1,
+							 PGC_USERSET, 0, check_prior_weight, NULL, NULL);
 }
 
 static void
@@ -178,10 +201,29 @@ check_passes(char **newval, void **extra, GucSource source)
 
 	if ((*newval)[0] == '\0')
 		return true;
-	code = rstar_passes_parse(&spec, *newval, strlen(*newval), &position);
+	code = rstar_passes_spec_parse(&spec, *newval, strlen(*newval), &position);
 	if (code == RSTAR_PASSES_OK)
 		return true;
-	GUC_check_errdetail("%s", rstar_passes_reason(code));
+	GUC_check_errdetail("%s", rstar_passes_spec_reason(code));
 	GUC_check_errhint("%s", RSTAR_PASSES_GRAMMAR);
+	return false;
+}
+
+static bool
+check_traceparent(char **newval, void **extra, GucSource source)
+{
+	if ((*newval)[0] == '\0' || rstar_traceparent_valid(*newval))
+		return true;
+	GUC_check_errdetail("It is \"00-\", 32 digits of the trace, \"-\", 16 digits of the span, "
+						"\"-\" and two of flags; digits are hexadecimal and lower case, and not all zero.");
+	return false;
+}
+
+static bool
+check_prior_weight(double *newval, void **extra, GucSource source)
+{
+	if (*newval < 1)
+		return true;
+	GUC_check_errdetail("A weight of 1 would leave nothing of the scores.");
 	return false;
 }

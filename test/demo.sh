@@ -176,11 +176,16 @@ leave_running()
 		echo "cd / && rm -rf $work"
 	} >"$work/stop"
 	chmod 755 "$work/stop"
+	"${run_as[@]}" "${PG_CONFIG%/*}/createdb" -h "$work" -U postgres start
 	cat <<-END
 
 		${bold}All is left running.${plain}
 		  connect:  $as${PG_CONFIG%/*}/psql -h $work -U postgres demo
 		  stop:     $work/stop
+
+		For "Getting started" of README.md there is an empty database, start, in the place of demo;
+		the server in it is CREATE SERVER gpu FOREIGN DATA WRAPPER retrostar
+		  OPTIONS (url $(quoted "$url"), model $(quoted "$model"));
 	END
 }
 

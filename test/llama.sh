@@ -15,8 +15,8 @@
 set -uo pipefail
 # shellcheck source=test/setup.sh
 . "$(dirname "$(realpath "${BASH_SOURCE[0]}")")/setup.sh"
-# shellcheck source=test/chroot.sh
-. "$setup_source/test/chroot.sh"
+# shellcheck source=test/matrix/chroot.sh
+. "$setup_source/test/matrix/chroot.sh"
 
 chroot=${LLAMA_CHROOT:-/var/cache/retrostar/llama}
 work='' llama='' port='' model='' run_as=()

@@ -6,9 +6,11 @@
 # (Debian 13) and 18 (forky), with pg_cron and pgvector, and 15 built with
 # assertions from Debian's source package, with pg_upgrade from there to 17.
 # Chroots are made once, in a few minutes and 4 GB, and used again.  Needs root,
-# on Debian or with a Debian mirror in apt's configuration.
+# on Debian or with a Debian mirror in apt's configuration.  With --only 19 also
+# the newest 19 of Debian experimental, over sid, with pg_upgrade from 18 and
+# more random statements than elsewhere; without, there is no time for it.
 #
-#   --only WHICH      17, 18 or assert; may be repeated
+#   --only WHICH      17, 18, 19 or assert; may be repeated
 #   --native          also this machine's own PostgreSQL, before the others
 #   --cache DIR       where the chroots are (RETROSTAR_MATRIX_CACHE, or else
 #                     /var/tmp/retrostar-matrix)
@@ -28,8 +30,8 @@ set -uo pipefail
 test=$(dirname "$(realpath "${BASH_SOURCE[0]}")")
 # shellcheck source=test/setup.sh
 . "$test/setup.sh"
-# shellcheck source=test/chroot.sh
-. "$test/chroot.sh"
+# shellcheck source=test/matrix/chroot.sh
+. "$test/matrix/chroot.sh"
 
 chosen=()
 native='' allow_missing='' minutes=43
@@ -71,7 +73,7 @@ options()
 	while [ $# -gt 0 ]; do
 		case $1 in
 			--only)
-				[[ "${2:-}" =~ ^(17|18|assert)$ ]] || setup_die '--only takes one of: 17 18 assert'
+				[[ "${2:-}" =~ ^(17|18|19|assert)$ ]] || setup_die '--only takes one of: 17 18 19 assert'
 				[[ " ${chosen[*]} " == *" $2 "* ]] || chosen+=("$2")
 				shift 2 ;;
 			--native) native=native; shift ;;
@@ -81,7 +83,7 @@ options()
 				minutes=$2
 				shift 2 ;;
 			--allow-missing) allow_missing=1; shift ;;
-			-h|--help) sed -n '3,22s/^# \{0,1\}//p' "$0"; exit ;;
+			-h|--help) sed -n '3,24s/^# \{0,1\}//p' "$0"; exit ;;
 			*) setup_die "unknown option \"$1\"; see test/matrix.sh --help" ;;
 		esac
 	done
@@ -229,13 +231,23 @@ job_18()
 	prepare forky 18 && suite forky 18 /usr/lib/postgresql/18/bin/pg_config
 }
 
+job_19()
+{
+	local pg_config=/usr/lib/postgresql/19/bin/pg_config status=0
+
+	prepare experimental 19 postgresql-18 postgresql-server-dev-18 || return
+	suite experimental 19 "$pg_config" RETROSTAR_FUZZ=2000 || status=$?
+	in_chroot experimental 19 /src/test/matrix/upgrade.sh /usr/lib/postgresql/18/bin/pg_config "$pg_config" || status=$?
+	return "$status"
+}
+
 job_assert()
 {
 	local pg_config=$assert_prefix/bin/pg_config status=0
 
 	prepare trixie 17 && build_assert || return
 	suite trixie assert "$pg_config" || status=$?
-	in_chroot trixie assert /src/test/upgrade.sh "$pg_config" /usr/lib/postgresql/17/bin/pg_config || status=$?
+	in_chroot trixie assert /src/test/matrix/upgrade.sh "$pg_config" /usr/lib/postgresql/17/bin/pg_config || status=$?
 	return "$status"
 }
 
@@ -243,11 +255,13 @@ job_assert()
 # What a job does
 #
 
-# SUITE VERSION: once in a run; two jobs may want the same chroot
+# SUITE VERSION [PACKAGE]...: once in a run; two jobs may want the same chroot
 prepare()
 {
-	local packages=("postgresql-$2" "postgresql-server-dev-$2" "postgresql-$2-cron" "postgresql-$2-pgvector")
+	local packages=("postgresql-$2" "postgresql-server-dev-$2" "${@:3}")
 
+	# where they may be missing, setup.sh installs what there is
+	[ "$1" = experimental ] || packages+=("postgresql-$2-cron" "postgresql-$2-pgvector")
 	# for PostgreSQL 15
 	[ "$1" != trixie ] || packages+=(build-essential bison flex libreadline-dev zlib1g-dev libssl-dev liblz4-dev)
 	exec 8>"$run/$1.lock"
@@ -262,10 +276,10 @@ prepare()
 	[ -e "$run/$1.ready" ]
 }
 
-# SUITE JOB PG_CONFIG
+# SUITE JOB PG_CONFIG [VARIABLE=VALUE]...
 suite()
 {
-	in_chroot "$1" "$2" env PG_CONFIG="$3" /src/test/run.sh
+	in_chroot "$1" "$2" env PG_CONFIG="$3" "${@:4}" /src/test/run.sh
 }
 
 # SUITE JOB COMMAND...: as a user without privileges, with a /tmp of the job's

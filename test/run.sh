@@ -1,6 +1,6 @@
 #!/bin/bash
 #
-# test/run.sh [--only PART]...
+# test/run.sh [--only PART]... [--test NAME]...
 #
 # Runs all tests, from nothing: installs what is missing, builds retrostar and
 # the simulator without warnings in a copy of the sources, and tests them
@@ -10,6 +10,9 @@
 #
 #   --only PART   source, unit, simulator, regress, isolation or tap; may be
 #                 repeated
+#   --test NAME   one test, such as 001_score (test/t), prompt (sql), snapshots
+#                 (test/specs) or passes_test (test/unit); may be repeated.  Of
+#                 its part nothing else is run, of others what --only says
 #
 # PG_CONFIG chooses the PostgreSQL, for example one built with assertions.
 # On failure the logs are kept, and their place is printed.  A part that does
@@ -23,7 +26,7 @@ set -uo pipefail
 . "$(dirname "$(realpath "${BASH_SOURCE[0]}")")/setup.sh"
 
 parts=(source unit simulator regress isolation tap)
-chosen=()
+chosen=() tests=()
 work='' group='' running='' run_as=()
 total_passed=0 total_failed=0
 passed=0 failed=0
@@ -58,11 +61,42 @@ options()
 				[[ " ${parts[*]} " == *" ${2:-} "* ]] || setup_die "--only takes one of: ${parts[*]}"
 				chosen+=("$2")
 				shift 2 ;;
-			-h|--help) sed -n '3,17s/^# \{0,1\}//p' "$0"; exit ;;
+			--test)
+				choose_test "${2:-}"
+				shift 2 ;;
+			-h|--help) sed -n '3,20s/^# \{0,1\}//p' "$0"; exit ;;
 			*) setup_die "unknown option \"$1\"; see test/run.sh --help" ;;
 		esac
 	done
 	[ ${#chosen[@]} -gt 0 ] || chosen=("${parts[@]}")
+}
+
+# A test's name says where it is, and so which part it belongs to
+# shellcheck disable=SC2154 # setup_source is setup.sh's
+choose_test()
+{
+	local part='' name=${1##*/}
+
+	name=${name%.*}
+	[ ! -e "$setup_source/test/t/$name.pl" ] || part=tap
+	[ ! -e "$setup_source/sql/$name.sql" ] || part=regress
+	[ ! -e "$setup_source/test/specs/$name.spec" ] || part=isolation
+	[ ! -e "$setup_source/test/unit/$name.c" ] || part=unit
+	[ -n "$part" ] ||
+		setup_die "there is no test \"$1\" in test/t, sql, test/specs or test/unit"
+	tests+=("$part:$name")
+	[[ " ${chosen[*]} " == *" $part "* ]] || chosen+=("$part")
+}
+
+# PART [PREFIX [SUFFIX]]: its chosen tests, in words
+tests_of()
+{
+	local test words=()
+
+	for test in ${tests[@]+"${tests[@]}"}; do
+		[ "${test%%:*}" != "$1" ] || words+=("${2:-}${test#*:}${3:-}")
+	done
+	echo "${words[*]-}"
 }
 
 #
@@ -188,7 +222,9 @@ part_source()
 
 part_unit()
 {
-	run unit make -k -C test/unit check || status=$?
+	local names
+	names=$(tests_of unit)
+	run unit make -k -C test/unit check ${names:+TESTS="$names"} || status=$?
 	count_lines unit
 }
 
@@ -200,19 +236,25 @@ part_simulator()
 
 part_regress()
 {
-	run regress make installcheck ISOLATION= TAP_TESTS= || status=$?
+	local names
+	names=$(tests_of regress)
+	run regress make installcheck ISOLATION= TAP_TESTS= ${names:+REGRESS="$names"} || status=$?
 	count_regress regress
 }
 
 part_isolation()
 {
-	run isolation make installcheck REGRESS= TAP_TESTS= || status=$?
+	local names
+	names=$(tests_of isolation)
+	run isolation make installcheck REGRESS= TAP_TESTS= ${names:+ISOLATION="$names"} || status=$?
 	count_regress isolation
 }
 
 part_tap()
 {
-	run tap make installcheck REGRESS= ISOLATION= || status=$?
+	local names
+	names=$(tests_of tap test/t/ .pl)
+	run tap make installcheck REGRESS= ISOLATION= ${names:+PROVE_TESTS="$names"} || status=$?
 	count_prove
 }
 

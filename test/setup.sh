@@ -142,16 +142,18 @@ setup_install()
 	fi
 }
 
-# Other extensions that some tests use: of a PostgreSQL from packages, those
-# that apt knows.  Without them the tests are skipped.
+# What some tests use: an exporter, and of a PostgreSQL from packages other
+# extensions; those that apt knows.  Without them the tests are skipped.
 setup_missing_extensions()
 {
-	local dir pair name
+	local dir pair name=prometheus-postgres-exporter
 
+	# its package starts a service that listens everywhere: not where services start
+	command -v $name >/dev/null || [ ! -e /usr/sbin/policy-rc.d ] || ! apt-cache show $name >/dev/null 2>&1 || echo $name
 	case $PG_CONFIG in /usr/lib/postgresql/*/bin/pg_config) ;; *) return 0 ;; esac
 	command -v apt-cache >/dev/null || return 0
 	dir=$("$PG_CONFIG" --sharedir)/extension
-	for pair in pg_cron:cron vector:pgvector; do
+	for pair in pg_cron:cron vector:pgvector pgaudit:pgaudit timescaledb:timescaledb; do
 		name=postgresql-$(setup_major "$PG_CONFIG")-${pair#*:}
 		[ -e "$dir/${pair%:*}.control" ] || ! apt-cache show "$name" >/dev/null 2>&1 || echo "$name"
 	done
@@ -283,7 +285,7 @@ setup_copy()
 {
 	"${run_as[@]}" mkdir "$work/source" || return
 	# status 1: a file changed meanwhile
-	{ tar -C "$setup_source" --exclude=./.git --exclude='*.o' --exclude='*.so' --exclude='*.bc' \
+	{ tar -C "$setup_source" --exclude=./.git --exclude=./.gpu --exclude='*.o' --exclude='*.so' --exclude='*.bc' \
 		--exclude='./tmp_check*' --exclude=./log --exclude=results --exclude=output_iso \
 		--exclude=build -cf - . || [ $? = 1 ]; } |
 		"${run_as[@]}" tar -C "$work/source" --no-same-owner --no-same-permissions -xf - &&

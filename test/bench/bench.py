@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Measures what design.md, section 7, promises; run.sh starts it.
+"""Measures what scoring costs; run.sh starts it.
 
 See README.md for what each row means.  Each figure of ours is measured in
 turns with the bare libcurl client (floor) and a thread pool (threads.py)
@@ -18,6 +18,7 @@ import urllib.request
 
 from failures import cancel_part, endpoints_part
 from overhead import overhead_part
+from priority import priority_part
 from session import Session, cpu_us, rss_anon_mb, stalled_us
 from statements import refresh_part, sets_part, shapes_part
 
@@ -439,7 +440,8 @@ def sessions_part(bench):
 
 PARTS = {'rate': rate_part, 'cpu': cpu_part, 'instant': instant_part, 'cached': cached_part,
          'sessions': sessions_part, 'sets': sets_part, 'shapes': shapes_part, 'refresh': refresh_part,
-         'cancel': cancel_part, 'endpoints': endpoints_part, 'overhead': overhead_part}
+         'priority': priority_part, 'cancel': cancel_part, 'endpoints': endpoints_part,
+         'overhead': overhead_part}
 
 if __name__ == '__main__':
     main()

@@ -11,18 +11,23 @@
 #                     queries.tsv     id, text
 #                     docs.tsv        id, text, and title if there is one
 #                     qrels.tsv       query_id, doc_id, relevance
-#                     candidates.tsv  query_id, doc_id, score (optional; else the
-#                                     100 best of full-text search by ts_rank)
+#                     candidates.tsv  query_id, doc_id, score, higher is better
+#                                     (optional; else the 100 best of full-text
+#                                     search by ts_rank)
 #                     excluded.tsv    query_id, doc_id (optional): never candidates
 #   --task NAME     task of the collection before it, a name in retrostar.task;
 #                   else the name of the directory, if it is one; else the
 #                   general definition of relevance
+#   --candidates FILE   in the place of the candidates.tsv of the collection before
+#                   it; its score may be called cosine, too
 #   --queries N     the first N queries of each collection only
 #   --escaped       the files are in COPY's text format: \n, \t and \\ in a text
 #                   stand for a newline, a tab and a backslash
 #   --url URL --model MODEL [--dialect DIALECT] [--in-flight N]
 #                   a real model server; an API key comes from RETROSTAR_API_KEY
-#   --passes P      100@1,30@16
+#   --passes P      100@1,30@16; may be repeated: each asks for its own samples
+#   --weight W      0.2: the first ranking's share where it is fused with the scores
+#   --plot FILE     an SVG of nDCG@10 against samples for each query
 #   --jobs N        sessions, each with a query at a time; 8
 #
 # Without --url the simulator plays the model: then the figures say nothing about
@@ -42,9 +47,9 @@ here=$(dirname "$(realpath "${BASH_SOURCE[0]}")")
 SLOTS=256
 DELAY_MS=200
 
-url='' model='' dialect=sglang in_flight='' queries=0 passes='100@1,30@16' jobs=8
+url='' model='' dialect=sglang in_flight='' queries=0 weight=0.2 plot='' jobs=8
 copy_format="FORMAT csv, DELIMITER E'\\t', QUOTE E'\\b'" key=${RETROSTAR_API_KEY:-}
-dirs=() tasks=() simulator=''
+dirs=() tasks=() given=() passes=() simulator=''
 
 main()
 {
@@ -61,7 +66,7 @@ main()
 	if [ -z "$url" ]; then start_simulator; fi
 	create_tables
 	for i in "${!dirs[@]}"; do
-		collection "${dirs[$i]}" "${tasks[$i]}"
+		collection "${dirs[$i]}" "${tasks[$i]}" "${given[$i]}"
 	done
 	report
 }
@@ -72,16 +77,25 @@ options()
 
 	while [ $# -gt 0 ]; do
 		case $1 in
-			-h|--help) sed -n '3,32s/^# \{0,1\}//p' "$0"; exit ;;
+			-h|--help) sed -n '3,37s/^# \{0,1\}//p' "$0"; exit ;;
 			--escaped) copy_format='FORMAT text'; shift; continue ;;
 		esac
 		[ $# -ge 2 ] || setup_die "option $1 needs a value, or is unknown; see --help"
 		case $1 in
-			--dir) dirs+=("$(realpath "$2")"); tasks+=('') ;;
+			--dir) dirs+=("$(realpath "$2")"); tasks+=(''); given+=("$(realpath "$2")/candidates.tsv") ;;
 			--task)
 				[ ${#dirs[@]} -gt 0 ] || setup_die "--task belongs to the --dir before it"
 				tasks[-1]=$2 ;;
-			--url|--model|--dialect|--passes) printf -v "${1#--}" %s "$2" ;;
+			--candidates)
+				[ ${#dirs[@]} -gt 0 ] || setup_die "--candidates belongs to the --dir before it"
+				[ -r "$2" ] || setup_die "$2: cannot be read"
+				given[-1]=$(realpath "$2") ;;
+			--passes) passes+=("$2") ;;
+			--weight)
+				[[ $2 =~ ^0(\.[0-9]+)?$ ]] || setup_die "--weight $2: not a number from 0 to less than 1"
+				weight=$2 ;;
+			--plot) plot=$(realpath "$2") ;;
+			--url|--model|--dialect) printf -v "${1#--}" %s "$2" ;;
 			--queries|--jobs|--in-flight)
 				[[ $2 =~ ^[1-9][0-9]*$ ]] || setup_die "$1 $2: not a number"
 				i=${1#--}
@@ -91,6 +105,7 @@ options()
 		shift 2
 	done
 	[ ${#dirs[@]} -gt 0 ] || setup_die "no --dir is given; see --help"
+	[ ${#passes[@]} -gt 0 ] || passes=('100@1,30@16')
 	if [ -n "$url$model" ]; then
 		if [ -z "$url" ] || [ -z "$model" ]; then setup_die "--url and --model belong together"; fi
 	fi
@@ -147,36 +162,33 @@ create_tables()
 	sql <<-END
 		CREATE EXTENSION retrostar;
 		CREATE SERVER gpu FOREIGN DATA WRAPPER retrostar OPTIONS (url $(literal "$url"),
-			model $(literal "$model"), dialect $(literal "$dialect"), max_tokens '4096', timeout '1h'$limit);
+			model $(literal "$model"), dialect $(literal "$dialect"), max_tokens '4096', timeout '1h', cache_scope 'none'$limit);
 		$mapping
 		CREATE TABLE query (id text PRIMARY KEY, n bigint NOT NULL, body text NOT NULL);
 		CREATE TABLE doc (id text PRIMARY KEY, body text NOT NULL, words tsvector);
 		CREATE TABLE qrel (query text NOT NULL, doc text NOT NULL, relevance float8 NOT NULL,
 			PRIMARY KEY (query, doc));
-		CREATE TABLE ranking (query text NOT NULL, doc text NOT NULL, before bigint NOT NULL, after int,
-			PRIMARY KEY (query, doc));
-		CREATE TABLE result (n serial, task text, queries bigint, documents bigint, recall float8,
-			before float8, after float8, requests bigint, seconds float8);
+		CREATE TABLE ranking (query text NOT NULL, doc text NOT NULL, before bigint NOT NULL, prior float8 NOT NULL,
+			after int, score float8, samples int, PRIMARY KEY (query, doc));
+		CREATE TABLE result (n serial, task text, passes text, documents bigint, requests bigint, seconds float8);
+		CREATE TABLE figure (n int, query text, before float8, after float8, fused float8, recall float8, samples bigint);
 
 		CREATE FUNCTION any_word(body text) RETURNS tsquery LANGUAGE sql IMMUTABLE AS \$\$
 			SELECT string_agg('''' || replace(replace(word, '\\', '\\\\'), '''', '''''') || '''', ' | ')::tsquery
 			FROM unnest(tsvector_to_array(to_tsvector('english', left(body, 200000)))) word \$\$;
 
-		-- Gain relevance, discount log2(rank + 1), against the best order of all that was judged
-		CREATE VIEW ndcg AS
-		WITH ideal AS (
-			SELECT query, sum(relevance / log(2, n + 1)) AS dcg
-			FROM (SELECT query, relevance, row_number() OVER (PARTITION BY query ORDER BY relevance DESC) AS n
-				FROM qrel WHERE relevance > 0) best
-			WHERE n <= 10 GROUP BY query)
-		SELECT q.id AS query,
-			coalesce(sum(l.relevance / log(2, r.before + 1)) FILTER (WHERE r.before <= 10), 0) / i.dcg AS before,
-			coalesce(sum(l.relevance / log(2, r.after + 1)) FILTER (WHERE r.after <= 10), 0) / i.dcg AS after,
-			count(r.query)::float8 / (SELECT count(*) FROM qrel WHERE query = q.id AND relevance > 0) AS recall
-		FROM query q JOIN ideal i ON i.query = q.id
-			LEFT JOIN (ranking r JOIN qrel l ON l.query = r.query AND l.doc = r.doc AND l.relevance > 0)
-				ON r.query = q.id
-		GROUP BY q.id, i.dcg;
+		-- Of each query: in the order of its candidates, of the rerank, and of both together
+		CREATE VIEW measured AS
+		SELECT q.id AS query, retrostar.ndcg(r.before, j.docs, j.grades, 10) AS before,
+			retrostar.ndcg(r.after, j.docs, j.grades, 10) AS after, retrostar.ndcg(r.fused, j.docs, j.grades, 10) AS fused,
+			retrostar.recall(r.before, j.docs, j.grades, 100) AS recall, coalesce(r.samples, 0) AS samples
+		FROM query q,
+			LATERAL (SELECT array_agg(doc) AS docs, array_agg(relevance) AS grades FROM qrel WHERE query = q.id) j,
+			LATERAL (SELECT array_agg(doc ORDER BY before) AS before, array_agg(doc ORDER BY after) AS after,
+					array_agg(doc ORDER BY fused DESC NULLS LAST, before) AS fused, sum(r.samples) AS samples
+				FROM (SELECT *, (1 - $weight) * score + $weight * 100 * coalesce((prior - min(prior) OVER everything)
+							/ nullif(max(prior) OVER everything - min(prior) OVER everything, 0), 0) AS fused
+						FROM ranking WHERE query = q.id WINDOW everything AS ()) r) r;
 	END
 }
 
@@ -193,10 +205,10 @@ load()
 	sql -c "COPY $1 FROM STDIN WITH ($copy_format, HEADER true)" <"$2"
 }
 
-# DIR TASK
+# DIR TASK CANDIDATES
 collection()
 {
-	local dir=$1 task=$2 name=${2:-${1##*/}} before after started ended
+	local dir=$1 task=$2 name=${2:-${1##*/}} policy
 
 	setup_say "$name: loading $dir ..."
 	if [ -z "$task" ]; then
@@ -204,10 +216,8 @@ collection()
 	fi
 	sql -c 'TRUNCATE query, doc, qrel, ranking'
 	for file in queries docs qrels; do load "file_$file" "$dir/$file.tsv"; done
-	for file in candidates excluded; do
-		if [ -e "$dir/$file.tsv" ]; then load "file_$file" "$dir/$file.tsv"
-		fi
-	done
+	if [ -e "$3" ]; then load file_candidates "$3"; fi
+	if [ -e "$dir/excluded.tsv" ]; then load file_excluded "$dir/excluded.tsv"; fi
 	# A missing title is no column at all: to_jsonb() does not mind
 	sql <<-END
 		INSERT INTO qrel SELECT query_id, doc_id, max(relevance::float8) FROM file_qrels GROUP BY 1, 2;
@@ -220,44 +230,57 @@ collection()
 		CREATE INDEX IF NOT EXISTS doc_words ON doc USING gin (words);
 		ANALYZE query, doc, qrel;
 	END
-	candidates "$dir"
+	candidates "$dir" "$3"
+	for policy in "${passes[@]}"; do
+		setup_say "$name: reranking with $policy under ${task:-the general definition of relevance} ..."
+		measure "$name" "$task" "$policy"
+	done
+}
 
-	setup_say "$name: reranking under ${task:-the general definition of relevance} ..."
+# NAME TASK PASSES: a rerank that shares no sample with the others
+measure()
+{
+	local before after started ended
+
+	sql -c "ALTER SERVER gpu OPTIONS (SET cache_scope $(literal "$3"))"
 	before=$(sent) || exit
 	started=$EPOCHREALTIME
-	rerank "$task"
+	rerank "$2" "$3"
 	ended=$EPOCHREALTIME
 	after=$(sent) || exit
 	sql <<-END
-		INSERT INTO result (task, queries, documents, recall, before, after, requests, seconds)
-		SELECT $(literal "$name"), count(*), (SELECT count(*) FROM doc), avg(recall), avg(before), avg(after),
-			$after - $before, $(awk "BEGIN { print $ended - $started }")
-		FROM ndcg;
+		WITH run AS (
+			INSERT INTO result (task, passes, documents, requests, seconds)
+			SELECT $(literal "$1"), $(literal "$3"), (SELECT count(*) FROM doc), $after - $before,
+				$(awk "BEGIN { print $ended - $started }")
+			RETURNING n)
+		INSERT INTO figure SELECT n, query, before, after, fused, recall, samples FROM run, measured;
 	END
 }
 
-# The 100 best of each query
+# DIR FILE: the 100 best of each query
 candidates()
 {
-	local excluded='' given
+	local excluded='' from
 
 	if [ -e "$1/excluded.tsv" ]; then
 		excluded='AND NOT EXISTS (SELECT FROM file_excluded e WHERE e.query_id = q.id AND e.doc_id = d.id)'
 	fi
-	if [ -e "$1/candidates.tsv" ]; then
-		given="FROM query q JOIN file_candidates c ON c.query_id = q.id JOIN doc d ON d.id = c.doc_id
-			CROSS JOIN LATERAL (SELECT c.score::float8) AS s (score) WHERE true"
+	if [ -e "$2" ]; then
+		from="FROM query q JOIN file_candidates c ON c.query_id = q.id JOIN doc d ON d.id = c.doc_id
+			CROSS JOIN LATERAL (SELECT coalesce(to_jsonb(c) ->> 'score', to_jsonb(c) ->> 'cosine')::float8) AS s (score)
+			WHERE true"
 	else
-		given="FROM query q CROSS JOIN LATERAL (SELECT any_word(q.body)) AS w (words)
+		from="FROM query q CROSS JOIN LATERAL (SELECT any_word(q.body)) AS w (words)
 			JOIN doc d ON d.words @@ w.words
 			CROSS JOIN LATERAL (SELECT ts_rank(d.words, w.words)) AS s (score) WHERE true"
 	fi
 	sql <<-END
 		INSERT INTO ranking
-		SELECT query, doc, n FROM (
-			SELECT q.id AS query, d.id AS doc,
+		SELECT query, doc, n, prior FROM (
+			SELECT q.id AS query, d.id AS doc, s.score AS prior,
 				row_number() OVER (PARTITION BY q.id ORDER BY s.score DESC, d.id) AS n
-			$given $excluded) c
+			$from $excluded) c
 		WHERE n <= 100;
 		ANALYZE ranking;
 	END
@@ -269,7 +292,7 @@ sent()
 	sql -At -c 'SELECT samples_sent FROM retrostar.stat_queue'
 }
 
-# Each session takes every $jobs-th query, a statement each
+# TASK PASSES: each session takes every $jobs-th query, a statement each
 rerank()
 {
 	local job failed=false sessions=()
@@ -278,13 +301,13 @@ rerank()
 		sql >"$work/job.$job.log" 2>&1 <<-END &
 			SET retrostar.on_error = 'null';
 			SELECT format(\$\$
-				UPDATE ranking r SET after = a.rank
+				UPDATE ranking r SET after = a.rank, score = a.score, samples = a.samples
 				FROM query q,
 					LATERAL (SELECT array_agg(c.doc ORDER BY c.before) AS ids, array_agg(d.body ORDER BY c.before) AS bodies
 						FROM ranking c JOIN doc d ON d.id = c.doc WHERE c.query = q.id) c,
 					LATERAL retro_star_rerank(q.body, c.ids, c.bodies, passes => %L, task => %L) a
 				WHERE q.id = %L AND r.query = q.id AND r.doc = a.id \$\$,
-				$(literal "$passes"), nullif($(literal "$1"), ''), id)
+				$(literal "$2"), nullif($(literal "$1"), ''), id)
 			FROM query WHERE n % $jobs = $job ORDER BY n \gexec
 		END
 		sessions+=($!)
@@ -303,14 +326,30 @@ report()
 	local ideal=NULL
 
 	[ -z "$simulator" ] || ideal=$((SLOTS * 1000 / DELAY_MS))
-	printf '\nnDCG@10 of 100 candidates in their order, and after retro_star_rerank(passes => %s)\n\n' "'$passes'"
-	sql -P footer=off -P null=- -P pager=off <<-END
-		SELECT task, queries, documents, round(100 * recall::numeric, 1) AS "recall@100",
-			round(100 * before::numeric, 1) AS "nDCG@10 before", round(100 * after::numeric, 1) AS after,
-			requests, round(seconds::numeric, 1) AS seconds, round((requests / seconds)::numeric) AS "requests/s",
-			round((100 * requests / seconds / $ideal)::numeric, 1) AS "% of ideal"
-		FROM result ORDER BY n;
+	sql <<-'END'
+		CREATE VIEW summary AS
+		SELECT n, task, passes, documents, requests, seconds, count(*) AS queries, avg(samples) AS samples,
+			100 * avg(recall) AS recall, 100 * avg(before) AS before,
+			100 * avg(after) AS after, 100 * stddev_samp(after) / sqrt(count(*)) AS after_se,
+			100 * avg(fused) AS fused, 100 * stddev_samp(fused) / sqrt(count(*)) AS fused_se,
+			100 * avg(fused - after) AS gain, 100 * stddev_samp(fused - after) / sqrt(count(*)) AS gain_se
+		FROM result JOIN figure USING (n) GROUP BY n, task, passes, documents, requests, seconds;
 	END
+	printf '\nnDCG@10 x 100 of the candidates in their order, after the rerank, and fused: %s of the first ranking.\n' "$weight"
+	printf '+- is the standard error over the queries; that of the gain is of paired differences.\n\n'
+	sql -P footer=off -P null=- -P pager=off <<-END
+		SELECT task, passes, queries, documents, round(recall::numeric, 1) AS "recall@100",
+			round(before::numeric, 1) AS before, format('%s +- %s', round(after::numeric, 1), round(after_se::numeric, 1)) AS after,
+			format('%s +- %s', round(fused::numeric, 1), round(fused_se::numeric, 1)) AS fused,
+			format('%s +- %s', round(gain::numeric, 2), round(gain_se::numeric, 2)) AS gain,
+			round(samples) AS "samples/query", round((requests / seconds)::numeric) AS "requests/s",
+			round((100 * requests / seconds / $ideal)::numeric, 1) AS "% of ideal"
+		FROM summary ORDER BY n;
+	END
+	if [ -n "$plot" ]; then
+		sql -At -F $'\t' -c 'SELECT task, passes, samples, before, after, after_se, fused, fused_se FROM summary ORDER BY n' |
+			python3 "$here/plot.py" >"$plot" || setup_die "the plot failed"
+	fi
 	sql -At <<-'END'
 		SELECT format('Samples: %s with a score, %s replies without one; pairs that failed: %s.',
 			samples_scored, samples_unscored, failed) FROM retrostar.stat_queue

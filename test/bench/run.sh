@@ -12,7 +12,7 @@
 #   --json FILE   all figures, of each round
 #   --rounds N    of each measurement; the best counts
 #   --only PART   rate, cpu, instant, cached, sessions, sets, shapes, refresh,
-#                 cancel, endpoints or overhead; may be repeated
+#                 priority, cancel, endpoints or overhead; may be repeated
 #
 # PG_CONFIG chooses the PostgreSQL; one that is built with assertions is slow.
 

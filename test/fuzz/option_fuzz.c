@@ -20,7 +20,7 @@
 #include "fmgr.h"
 #include "nodes/parsenodes.h"
 
-#include "option.h"
+#include "model/option.h"
 #include "option_shim.h"
 
 #define MAX_OPTIONS 64
@@ -170,7 +170,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		{
 			RstarServer server;
 
-			rstar_option_parse_server(options, "owner", &server);
+			rstar_option_parse_server(options, &server);
 			require_server(&server);
 		}
 		else if (catalog == UserMappingRelationId)

@@ -236,6 +236,12 @@ TEXT_FUNCTION(errdetail)
 TEXT_FUNCTION(errdetail_internal)
 TEXT_FUNCTION(errhint)
 
+int
+errhidestmt(bool hide_stmt)
+{
+	return 0;
+}
+
 /*
  * The rest
  */

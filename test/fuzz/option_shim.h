@@ -12,7 +12,7 @@
 
 #include "postgres.h"
 
-#include "url.h"
+#include "model/url.h"
 
 /* Before and after an input: shim_end() frees all that was allocated */
 extern void shim_begin(bool may_read_files);

@@ -14,10 +14,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "reply.h"
-#include "reply_scan.h"
+#include "model/reply.h"
+#include "model/reply_scan.h"
+#include "model/reply_text.h"
+#include "model/template.h"
 
 int			LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static const RstarReading score_alone = {&rstar_form_retro, false};
+static const RstarReading all_of_it = {&rstar_form_retro, true};
 
 #define REQUIRE(holds) \
 	do { if (!(holds)) { fprintf(stderr, "not so: %s\n", #holds); abort(); } } while (0)
@@ -39,6 +44,8 @@ status_of(uint8_t byte)
 			return 500;
 		case '6':
 			return 422;
+		case '7':
+			return 201;
 		case '8':
 			return 503;
 		case '9':
@@ -86,7 +93,7 @@ require_same_by_json(const RstarReply *reply, const char *body, size_t len)
 	{
 		memcpy(marked, "\xef\xbb\xbf", 3);
 		memcpy(marked + 3, body, len);
-		rstar_reply_parse(&other, 200, marked, len + 3, true);
+		rstar_reply_parse(&other, 200, marked, len + 3, &all_of_it);
 		REQUIRE(other.status == reply->status && other.error == reply->error);
 		REQUIRE(other.score == reply->score);
 		REQUIRE(other.prompt_tokens == reply->prompt_tokens);
@@ -100,6 +107,36 @@ require_same_by_json(const RstarReply *reply, const char *body, size_t len)
 	free(marked);
 }
 
+/* Answers of others than Retro*, to a text of any bytes; and any bytes as those */
+static void
+require_forms(const char *text, size_t len)
+{
+	static const char *const answers[] = {"<answer>{score}</answer>", "score: {score}", "{{\"s\": {score}}}"};
+	RstarText	any = {text, len};
+	RstarTemplateReport report;
+	RstarForm	form;
+	bool		thinking;
+
+	for (size_t i = 0; i < sizeof(answers) / sizeof(answers[0]); i++)
+	{
+		int			whole;
+
+		REQUIRE(rstar_template_form(rstar_text(answers[i]), rstar_text("0.5..10"), &form) == RSTAR_FORM_GOOD);
+		whole = rstar_text_score(any, &form, false, &thinking);
+		REQUIRE(whole >= -1 && whole <= 100);
+		REQUIRE(rstar_text_score(any, &form, true, &thinking) <= 100);
+	}
+	if (rstar_template_form(any, rstar_text("0..10"), &form) == RSTAR_FORM_GOOD)
+	{
+		REQUIRE(form.before_len > 0 && form.before_len + form.behind_len <= RSTAR_FORM_LEN);
+		REQUIRE(rstar_text_score(any, &form, false, &thinking) <= 100);
+	}
+	if (rstar_template_form(rstar_text("s{score}"), any, &form) == RSTAR_FORM_GOOD)
+		REQUIRE(form.low < form.high && form.digits > 0);
+	if (rstar_template_check(any, &report) == RSTAR_TEMPLATE_GOOD)
+		REQUIRE(report.count[RSTAR_PLACE_DOCUMENT] == 1);
+}
+
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -107,16 +144,18 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	RstarReply	reply;
 	RstarReply	again;
 	int			status;
+	bool		success;
 
 	if (size == 0)
 		return 0;
 	status = status_of(data[0]);
-	rstar_reply_parse(&reply, status, body, size - 1, true);
-	if (status == 200)
+	success = status >= 200 && status <= 299;
+	rstar_reply_parse(&reply, status, body, size - 1, &all_of_it);
+	if (success)
 		require_same_by_json(&reply, body, size - 1);
 
 	REQUIRE(reply.status <= RSTAR_REPLY_ERROR);
-	REQUIRE(status == 200 || reply.status == RSTAR_REPLY_ERROR);
+	REQUIRE(success || reply.status == RSTAR_REPLY_ERROR);
 	REQUIRE((reply.status == RSTAR_REPLY_SCORE) == (reply.score >= 0));
 	REQUIRE(reply.score >= -1 && reply.score <= 100);
 	REQUIRE((reply.error != RSTAR_ERROR_NONE) == (reply.status == RSTAR_REPLY_ERROR));
@@ -135,7 +174,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			REQUIRE(rstar_reply_score(reply.text, reply.text_len) == reply.score);
 	}
 
-	rstar_reply_parse(&again, status, body, size - 1, false);
+	/* one success is as good as another */
+	rstar_reply_parse(&again, status == 200 ? 206 : status, body, size - 1, &score_alone);
 	REQUIRE(again.text == NULL);
 	REQUIRE(again.status == reply.status && again.error == reply.error);
 	REQUIRE(again.score == reply.score);
@@ -144,5 +184,6 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	rstar_reply_free(&reply);
 
 	(void) rstar_reply_score(body, size - 1);
+	require_forms(body, size - 1);
 	return 0;
 }

@@ -16,7 +16,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "reply.h"
+#include "model/reply_error.h"
 
 int			LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -19,13 +19,16 @@
 
 #include <json-c/json.h>
 
-#include "hide.h"
-#include "reply.h"
-#include "reply_details.h"
+#include "model/hide.h"
+#include "model/reply.h"
+#include "model/reply_details.h"
+#include "model/reply_models.h"
 
 #define MOST_OF_KEY 63
 
 int			LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static const RstarReading all_of_it = {&rstar_form_retro, true};
 
 #define REQUIRE(holds) \
 	do { if (!(holds)) { fprintf(stderr, "not so: %s\n", #holds); abort(); } } while (0)
@@ -53,18 +56,13 @@ require_hidden(char *body, size_t len, const char *key)
 static void
 require_models(const char *body, size_t len, const char *model)
 {
-	static const size_t sizes[] = {24, 64, 256};
+	RstarModels models;
 
-	for (int i = 0; i < 3; i++)
-	{
-		char	   *line = malloc(sizes[i]);
-
-		(void) rstar_reply_models(body, len, model, line, sizes[i]);
-		REQUIRE(memchr(line, '\0', sizes[i]) != NULL);
-		for (const char *c = line; *c; c++)
-			REQUIRE(*c >= ' ' && *c <= '~');
-		free(line);
-	}
+	rstar_reply_models(body, len, model, &models);
+	REQUIRE(memchr(models.line, '\0', sizeof(models.line)) != NULL);
+	REQUIRE(memchr(models.owner, '\0', sizeof(models.owner)) != NULL);
+	for (const char *c = models.line; *c; c++)
+		REQUIRE(*c >= ' ' && *c <= '~');
 }
 
 static void
@@ -76,7 +74,7 @@ require_details(const char *body, size_t len)
 	json_tokener *tokener = json_tokener_new();
 	json_object *object;
 
-	rstar_reply_parse(&reply, 200, body, len, true);
+	rstar_reply_parse(&reply, 200, body, len, &all_of_it);
 	details = rstar_reply_details(&reply, "http://127.0.0.1:1", 1500, &details_len);
 	REQUIRE(details != NULL);
 	json_tokener_set_flags(tokener, JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8);

@@ -22,7 +22,7 @@
 static bool
 known_model(const char *model)
 {
-	if (sim_options.nmodels == 0 || model == NULL)
+	if (sim_options.nmodels == 0 || sim_settings.any_model || model == NULL)
 		return true;
 
 	/* A llama-server with one model does not look at the name */
@@ -198,17 +198,32 @@ form_valid(SimRequest *req, struct json_object *root)
 	return false;
 }
 
+/* Must the prompt leave room for all of the answer? */
 static bool
-fits_context(SimRequest *req, SimWish *wish)
+counts_answer(void)
+{
+	return !sim_settings.clamp && (sim_settings.dialect == SIM_VLLM ||
+								   sim_settings.dialect == SIM_SGLANG);
+}
+
+static bool
+fits_context(SimRequest *req, struct json_object *root, SimWish *wish)
 {
 	int			context = sim_settings.context;
 	int			asked = wish->max_tokens;
 
 	if (context == 0)
 		return true;
+	if (asked > context && (sim_settings.dialect == SIM_VLLM ||
+							sim_settings.dialect == SIM_SGLANG))
+	{
+		sim_error_max_tokens(req, sim_json_has(root, "max_completion_tokens") ?
+							 "max_completion_tokens" : "max_tokens", asked,
+							 context);
+		return false;
+	}
 	if (wish->prompt_tokens >= context ||
-		(asked > 0 && sim_settings.dialect != SIM_LLAMACPP &&
-		 sim_settings.dialect != SIM_OPENAI &&
+		(asked > 0 && counts_answer() &&
 		 asked >= context - wish->prompt_tokens +
 		 (sim_settings.dialect == SIM_VLLM)))
 	{
@@ -217,10 +232,44 @@ fits_context(SimRequest *req, SimWish *wish)
 		return false;
 	}
 
-	/* What is left bounds the answer; llama-server then ends by "length" */
+	/* What is left bounds the answer, which then ends by "length" */
 	if (asked < 0 || asked > context - wish->prompt_tokens)
 		wish->max_tokens = context - wish->prompt_tokens;
 	return true;
+}
+
+/* Key and model are looked at before; what llama-server says is not known */
+static bool
+has_messages(SimRequest *req, struct json_object *root)
+{
+	if (json_object_array_length(json_object_object_get(root, "messages")) > 0 ||
+		sim_settings.dialect == SIM_LLAMACPP)
+		return true;
+	sim_error_simple(req, 400, NULL, sim_settings.dialect == SIM_VLLM ?
+					 "Cannot apply chat template to an empty conversation. Provide at least one message." :
+					 "Messages cannot be empty.");
+	return false;
+}
+
+/* In the words of vLLM and SGLang without priority scheduling */
+static bool
+priority_valid(SimRequest *req, struct json_object *root)
+{
+	struct json_object *priority;
+
+	if (!sim_settings.refuse_priority ||
+		!json_object_object_get_ex(root, "priority", &priority))
+		return true;
+	if (sim_settings.dialect == SIM_SGLANG)
+		sim_error_simple(req, 503, NULL,
+						 "Using priority is disabled for this server. "
+						 "Please send a new request without a priority.");
+	else if (sim_settings.dialect == SIM_VLLM && json_object_get_int(priority) != 0)
+		sim_error_simple(req, 400, NULL, "Got priority %d but Priority scheduling is not enabled.",
+						 json_object_get_int(priority));
+	else
+		return true;
+	return false;
 }
 
 bool
@@ -238,10 +287,12 @@ sim_chat_check(SimRequest *req, struct json_object *root, SimWish *wish)
 		sim_error_model(req, model);
 		return false;
 	}
+	if (!has_messages(req, root) || !priority_valid(req, root))
+		return false;
 	if (json_object_get_boolean(json_object_object_get(root, "stream")))
 	{
 		sim_error_simple(req, 400, NULL, "The simulator does not stream.");
 		return false;
 	}
-	return fits_context(req, wish);
+	return fits_context(req, root, wish);
 }

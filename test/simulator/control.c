@@ -21,6 +21,7 @@
 #include "control.h"
 #include "deliver.h"
 #include "fault.h"
+#include "front.h"
 #include "http.h"
 #include "listen.h"
 #include "log.h"
@@ -37,6 +38,8 @@ typedef struct Order
 	bool		clear;			/* the rules that are there */
 	int			refuse_ms;		/* -1: not asked for */
 	int			listening;		/* -1: not asked for */
+	int			freeze_ms;		/* -1: not asked for */
+	bool		husk;
 	char		error[256];
 } Order;
 
@@ -120,6 +123,10 @@ read_order(Order *order, struct json_object *root)
 			order->clear = json_object_get_boolean(value);
 		else if (strcmp(name, "refuse_ms") == 0)
 			order->refuse_ms = json_object_get_int(value);
+		else if (strcmp(name, "freeze_ms") == 0)
+			order->freeze_ms = json_object_get_int(value);
+		else if (strcmp(name, "husk") == 0)
+			order->husk = json_object_get_boolean(value);
 		else if (strcmp(name, "listen") == 0)
 			order->listening = json_object_get_boolean(value);
 		else if (!sim_setting_set(&order->settings, name,
@@ -144,6 +151,14 @@ carry_out(const Order *order)
 	for (int i = 0; i < order->nfaults; i++)
 		sim_fault_add_rule(&order->faults[i]);
 	sim_settings_apply(&order->settings);
+	if (order->freeze_ms >= 0)
+		sim_sched_freeze(order->freeze_ms);
+	if (order->husk)
+	{
+		sim_listen_close(0);
+		sim_sched_lose();
+		sim_http_close_idle();
+	}
 	if (order->refuse_ms > 0 || order->listening == 0)
 		sim_listen_close(order->refuse_ms);
 	else if (order->listening == 1)
@@ -155,7 +170,7 @@ void
 sim_control_post(SimRequest *req)
 {
 	Order		order = {
-		.settings = sim_settings,.refuse_ms = -1,.listening = -1
+		.settings = sim_settings,.refuse_ms = -1,.listening = -1,.freeze_ms = -1
 	};
 	struct json_object *root;
 
@@ -190,7 +205,9 @@ sim_control_reset(SimRequest *req)
 	sim_fault_clear_rules();
 	sim_settings_reset();
 	sim_sched_release(-1);
+	sim_sched_freeze(0);
 	sim_sched_drop_hung();
+	sim_front_reset();
 	sim_listen_open();
 	sim_stats_reset();
 	sim_log_clear();

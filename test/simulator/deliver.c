@@ -15,6 +15,7 @@
 
 #include "deliver.h"
 #include "http.h"
+#include "probe.h"
 #include "reply.h"
 #include "settings.h"
 
@@ -212,6 +213,8 @@ sim_deliver(SimRequest *req)
 		reply->close = true;
 	if (reply->streamed && reply->end != SIM_END_NORMAL)
 		reply->deliberate = true;
+	if (req->chat && reply->status == 200)
+		sim_probe_load(req);
 	response = make_response(req);
 	if (response == NULL)
 		return MHD_NO;

@@ -18,6 +18,7 @@
 
 #include "deliver.h"
 #include "error.h"
+#include "reply.h"
 
 static const char *
 reason_phrase(int status)
@@ -35,7 +36,7 @@ reason_phrase(int status)
 		{429, "Too Many Requests"}, {499, "Client Closed Request"},
 		{500, "Internal Server Error"}, {501, "Not Implemented"},
 		{502, "Bad Gateway"}, {503, "Service Unavailable"},
-		{504, "Gateway Time-out"}, {529, "Site is overloaded"},
+		{504, "Gateway Time-out"}, {524, "A Timeout Occurred"}, {529, "Site is overloaded"},
 	};
 
 	for (size_t i = 0; i < sizeof(phrases) / sizeof(phrases[0]); i++)
@@ -217,6 +218,76 @@ sim_error_simple(SimRequest *req, int status, const char *type,
 	sim_error(req, &e);
 }
 
+/*
+ * vLLM since 0.26: counts no further than to the limit, and not at all when the
+ * text has more characters than so many tokens can have.  Where the answer is
+ * clamped (0.32) the limit is the context, else what the answer leaves.
+ */
+static void
+too_long_for_vllm(SimRequest *req, int prompt_tokens, int max_tokens,
+				  int context)
+{
+	SimError	e = {.status = 400,.param = "input_tokens"};
+	bool		clamp = sim_settings.clamp;
+	int			limit = clamp ? context : context - max_tokens;
+	long		characters = (long) prompt_tokens * SIM_TOKEN_BYTES;
+	long		most = (long) sim_settings.char_bound * limit;
+	int			count = sim_settings.count_bound ? limit + 1 : prompt_tokens;
+	char		asked[64] = "";
+	char		message[640];
+
+	if (!clamp)
+		snprintf(asked, sizeof(asked), "you requested %d output tokens and ",
+				 max_tokens);
+	if (sim_settings.char_bound > 0 && characters > most)
+	{
+		e.param = "input_text";
+		snprintf(message, sizeof(message),
+				 "This model's maximum context length is %d tokens. However, %syour prompt contains %ld characters (more than %ld characters, which is the upper bound for %d input tokens). Please reduce the length of the input prompt%s. (parameter=input_text, value=%ld)",
+				 context, asked, characters, most, limit,
+				 clamp ? "" : " or the number of requested output tokens",
+				 characters);
+	}
+	else if (clamp && prompt_tokens == context)
+	{
+		/* what is left is refused, as if the client had asked for it */
+		e.param = "max_tokens";
+		strcpy(message, "max_tokens must be at least 1, got 0. (parameter=max_tokens, value=0)");
+	}
+	else if (clamp)
+		snprintf(message, sizeof(message),
+				 "This model's maximum context length is %d tokens. However, your prompt contains %s%d input tokens, which exceeds this limit even without any output tokens. Please reduce the length of the input prompt. (parameter=input_tokens, value=%d)",
+				 context, sim_settings.count_bound ? "at least " : "", count, count);
+	else
+		snprintf(message, sizeof(message),
+				 "This model's maximum context length is %d tokens. However, %syour prompt contains at least %d input tokens, for a total of at least %d tokens. Please reduce the length of the input prompt or the number of requested output tokens. (parameter=input_tokens, value=%d)",
+				 context, asked, count, count + max_tokens, count);
+	e.message = message;
+	sim_error(req, &e);
+}
+
+void
+sim_error_max_tokens(SimRequest *req, const char *name, int max_tokens,
+					 int context)
+{
+	SimError	e = {.status = 400};
+	char		message[256];
+
+	if (sim_settings.dialect == SIM_VLLM)
+	{
+		e.param = name;
+		snprintf(message, sizeof(message),
+				 "%s=%d cannot be greater than max_model_len=%d. Please request fewer output tokens. (parameter=%s, value=%d)",
+				 name, max_tokens, context, name, max_tokens);
+	}
+	else
+		snprintf(message, sizeof(message),
+				 "max_completion_tokens is too large: %d.This model supports at most %d completion tokens.",
+				 max_tokens, context);
+	e.message = message;
+	sim_error(req, &e);
+}
+
 void
 sim_error_too_long(SimRequest *req, int prompt_tokens, int max_tokens,
 				   int context, bool old)
@@ -239,7 +310,10 @@ sim_error_too_long(SimRequest *req, int prompt_tokens, int max_tokens,
 								 prompt_tokens, max_tokens);
 			break;
 		case SIM_VLLM:
-			if (old)
+			if (!old && (sim_settings.clamp || sim_settings.count_bound ||
+						 sim_settings.char_bound > 0))
+				too_long_for_vllm(req, prompt_tokens, max_tokens, context);
+			else if (old)
 				sim_error_simple(req, 400, NULL,
 								 "This model's maximum context length is %d tokens. However, you requested %d tokens (%d in the messages, %d in the completion). Please reduce the length of the messages or completion.",
 								 context, prompt_tokens + max_tokens,

@@ -39,6 +39,8 @@ extern bool sim_error_envelope_valid(const char *name);
 /* Errors that each dialect words in its own way */
 extern void sim_error_too_long(SimRequest *req, int prompt_tokens,
 							   int max_tokens, int context, bool old);
+extern void sim_error_max_tokens(SimRequest *req, const char *name,
+								 int max_tokens, int context);
 extern void sim_error_model(SimRequest *req, const char *model);
 extern void sim_error_queue_full(SimRequest *req);
 extern void sim_error_loading(SimRequest *req);

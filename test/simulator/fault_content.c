@@ -39,9 +39,9 @@ sim_fault_sh_abort(SimShape *s, SimFault *f)
 void
 sim_fault_sh_length(SimShape *s, SimFault *f)
 {
-	(void) f;
 	s->no_score = true;
 	s->finish = "length";
+	s->used_up = strcmp(f->value, "early") != 0;
 }
 
 void

@@ -132,9 +132,22 @@ sim_fault_do_shed(SimRequest *req, SimFault *f)
 }
 
 void
+sim_fault_do_draining(SimRequest *req, SimFault *f)
+{
+	sim_fault_error(req, f, 500, "InternalServerError", NULL, "wrapped",
+					"cannot schedule new futures after shutdown");
+}
+
+void
 sim_fault_do_engine_dead(SimRequest *req, SimFault *f)
 {
 	sim_fault_error(req, f, 500, NULL, NULL, "empty", NULL);
+}
+
+void
+sim_fault_do_body_too_large(SimRequest *req, SimFault *f)
+{
+	sim_fault_error(req, f, 413, NULL, NULL, "html", NULL);
 }
 
 void

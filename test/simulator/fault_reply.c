@@ -46,9 +46,17 @@ sim_fault_re_hold(SimRequest *req, SimFault *f)
 }
 
 void
+sim_fault_re_success(SimRequest *req, SimFault *f)
+{
+	req->reply.status = (int) sim_fault_number(f->value, -1, 201);
+}
+
+void
 sim_fault_re_body(SimRequest *req, SimFault *f)
 {
 	replace_body(req, f->message[0] ? f->message : f->value, NULL);
+	if (f->status != 0)
+		req->reply.status = f->status;
 }
 
 void

@@ -29,6 +29,7 @@
 
 #include "chat.h"
 #include "deliver.h"
+#include "front.h"
 #include "http.h"
 #include "listen.h"
 #include "route.h"
@@ -186,7 +187,9 @@ on_request(void *cls, struct MHD_Connection *mhd, const char *url,
 		case SIM_GONE:
 			return MHD_NO;
 		case SIM_READY:
-			return sim_deliver(req);
+			if (!sim_front_again(req))
+				return sim_deliver(req);
+			/* FALLTHROUGH */
 		default:
 			sim_http_suspend(req);
 			if (req->conn->hup)
@@ -209,6 +212,7 @@ on_completed(void *cls, struct MHD_Connection *mhd, void **req_cls,
 	sim_sched_remove(req);
 	sim_stats_wait_end(req);
 	sim_timer_stop(&req->timer);
+	sim_timer_stop(&req->proxy);
 	if (req->chat)
 		sim_chat_end(req, toe == MHD_REQUEST_TERMINATED_COMPLETED_OK);
 	req->conn->request = NULL;
@@ -491,6 +495,7 @@ gone(SimConn *conn)
 		sim_stats_wait_end(req);
 	}
 	sim_timer_stop(&req->timer);
+	sim_timer_stop(&req->proxy);
 	sim_http_resume(req);
 }
 
@@ -509,7 +514,8 @@ sim_http_hup(SimConn *conn)
 	conn->hup = true;
 	if (req == NULL || !req->suspended)
 		return;
-	if (req->list == NULL || sim_settings.disconnect_ms == 0)
+	if (req->list == NULL ||
+		(sim_settings.disconnect_ms == 0 && !sim_front_hides_clients()))
 		gone(conn);
 	else if (sim_settings.disconnect_ms > 0)
 		sim_timer_set(&conn->idle,

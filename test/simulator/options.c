@@ -38,6 +38,17 @@ static const char usage[] =
 "  --decode-tps N       ... and completion tokens a second\n"
 "  --max-running N      samples served at once, more wait in a queue\n"
 "  --max-queue N        requests in the queue, more get 503\n"
+"  --step-ms MS         the queue is looked at so often, not at once\n"
+"  --clamp              an answer ends where the context does (vLLM 0.32)\n"
+"  --count-bound        vLLM's \"at least N input tokens\"\n"
+"  --char-bound N       ... and its limit of N characters for each token\n"
+"  --uuid-ids           X-Request-Id must be a UUID\n"
+"  --any-model          answer for any model, list those of --model\n"
+"  --refuse-priority    requests with a priority are errors\n"
+"  --router NAME        sglang-router, smg, vllm-router, litellm before it\n"
+"  --workers STATE      of the router: up, none (yet), down\n"
+"  --router-attempts N, --router-breaker N, --router-breaker-ms MS\n"
+"  --proxy-timeout-ms MS, --proxy-timeout-status CODE, --proxy-max-body BYTES\n"
 "  --fixed SCORE        one prebuilt reply for all, bodies are not read\n"
 "  --hold               requests run until POST /sim/release\n"
 "  --loading            503 on every path until it is switched off\n"
@@ -83,7 +94,10 @@ read_switch(const char *name)
 	if (strcmp(name, "die-with-parent") == 0)
 		sim_options.die_with_parent = true;
 	else if (strcmp(name, "hold") == 0 || strcmp(name, "loading") == 0 ||
-			 strcmp(name, "term-hold") == 0)
+			 strcmp(name, "term-hold") == 0 || strcmp(name, "clamp") == 0 ||
+			 strcmp(name, "count-bound") == 0 || strcmp(name, "uuid-ids") == 0 ||
+			 strcmp(name, "any-model") == 0 ||
+			 strcmp(name, "refuse-priority") == 0)
 		sim_setting_set(&sim_settings, name, "true");
 	else
 		return false;
@@ -134,6 +148,10 @@ sim_options_read(int argc, char **argv)
 	sim_settings.health = 200;
 	sim_settings.close_after = -1;
 	sim_settings.idle_close_ms = -1;
+	sim_settings.router_attempts = -1;
+	sim_settings.router_breaker = -1;
+	sim_settings.router_breaker_ms = 60000;
+	sim_settings.proxy_timeout_status = 504;
 	for (int i = 1; i < argc; i++)
 	{
 		if (strncmp(argv[i], "--", 2) != 0)

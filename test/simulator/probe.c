@@ -9,10 +9,13 @@
  *
  *-------------------------------------------------------------------------
  */
+#include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 #include "deliver.h"
 #include "error.h"
+#include "http.h"
 #include "probe.h"
 #include "sched.h"
 #include "stats.h"
@@ -54,6 +57,7 @@ sim_probe_health(SimRequest *req)
 static void
 model_json(SimBuf *body, const char *name)
 {
+	/* Whoever serves any name is none of these: SGLang lists one */
 	static const char *const owners[] = {
 		"sglang", "vllm", "llamacpp", "system"
 	};
@@ -61,7 +65,7 @@ model_json(SimBuf *body, const char *name)
 	sim_buf_puts(body, "{\"id\":");
 	sim_buf_json(body, name);
 	sim_buf_printf(body, ",\"object\":\"model\",\"created\":1732320000,\"owned_by\":\"%s\"",
-				   owners[sim_settings.dialect]);
+				   sim_options.nmodels > 0 ? owners[sim_settings.dialect] : "nobody");
 	if (sim_settings.dialect == SIM_SGLANG || sim_settings.dialect == SIM_VLLM)
 	{
 		sim_buf_puts(body, ",\"root\":");
@@ -164,6 +168,29 @@ metric(SimBuf *body, const char *name, const char *type, double value)
 		sim_buf_printf(body, "{%smodel_name=\"%s\"} %.15g\n",
 					   sim_settings.dialect == SIM_VLLM ? "engine=\"0\"," : "",
 					   model, value);
+}
+
+void
+sim_probe_load(SimRequest *req)
+{
+	const char *format = sim_http_header(req, "endpoint-load-metrics-format");
+	double		use = sim_settings.max_running > 0 ?
+		(double) sim_sched_slots() / sim_settings.max_running : 0;
+	char		value[128];
+
+	if (format == NULL || sim_settings.dialect != SIM_VLLM)
+		return;
+	if (strcasecmp(format, "text") == 0)
+		snprintf(value, sizeof(value),
+				 "TEXT named_metrics.kv_cache_usage_perc=%.3f, named_metrics.num_requests_waiting=%.1f",
+				 use, (double) sim_sched_queued());
+	else if (strcasecmp(format, "json") == 0)
+		snprintf(value, sizeof(value),
+				 "JSON {\"named_metrics\": {\"kv_cache_usage_perc\": %.3f, \"num_requests_waiting\": %.1f}}",
+				 use, (double) sim_sched_queued());
+	else
+		return;
+	sim_reply_header(&req->reply, "endpoint-load-metrics", value);
 }
 
 void

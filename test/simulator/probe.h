@@ -20,4 +20,7 @@ extern void sim_probe_version(SimRequest *req);
 extern void sim_probe_props(SimRequest *req);
 extern void sim_probe_metrics(SimRequest *req);
 
+/* The load of the engine in a header of the reply, for who asks as vLLM wants */
+extern void sim_probe_load(SimRequest *req);
+
 #endif							/* SIM_PROBE_H */

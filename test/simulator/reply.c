@@ -20,9 +20,6 @@
 #include "reply.h"
 #include "text.h"
 
-/* Bytes of a token, near to what English text has with Qwen's tokenizer */
-#define SIM_TOKEN_BYTES 4
-
 static uint64_t replies;
 
 int
@@ -64,6 +61,26 @@ cut_at_stop(SimBuf *text, const SimWish *wish)
 	}
 }
 
+/* In the form that the prompt wants; "wanted", if any, as it stands there */
+static void
+write_score(SimBuf *text, SimForm form, const char *wanted, int score)
+{
+	char		number[16];
+
+	if (form == SIM_FORM_RETRO_STAR)
+		snprintf(number, sizeof(number), "%d", score);
+	else
+		snprintf(number, sizeof(number), "%.*f", form == SIM_FORM_WORDS, score / 10.0);
+	if (wanted == NULL)
+		wanted = number;
+	if (form == SIM_FORM_RETRO_STAR)
+		sim_buf_printf(text, "<score>\n%s\n</score>", wanted);
+	else if (form == SIM_FORM_ANSWER)
+		sim_buf_printf(text, "<answer>%s</answer>", wanted);
+	else
+		sim_buf_printf(text, "Relevance score: %s.", wanted);
+}
+
 /* The whole answer of one choice; *mark is where the score begins */
 static void
 write_text(SimBuf *text, const SimWish *wish, const SimShape *shape,
@@ -86,10 +103,7 @@ write_text(SimBuf *text, const SimWish *wish, const SimShape *shape,
 	*mark = text->len;
 	if (shape->no_score)
 		return;
-	if (shape->score != NULL)
-		sim_buf_printf(text, "<score>\n%s\n</score>", shape->score);
-	else
-		sim_buf_printf(text, "<score>\n%d\n</score>", score);
+	write_score(text, wish->pair.form, shape->score, score);
 	if (shape->tail != NULL)
 		sim_buf_puts(text, shape->tail);
 }
@@ -183,6 +197,8 @@ append_choice(SimBuf *body, const SimWish *wish, const SimShape *shape,
 	else if (sim_settings.dialect == SIM_VLLM)
 		sim_buf_puts(body, ",\"stop_reason\":null");
 	sim_buf_puts(body, "}");
+	if (shape->used_up && wish->max_tokens > 0)
+		return wish->max_tokens;
 	return sim_tokens(text.len);
 }
 

@@ -34,6 +34,7 @@ typedef struct SimShape
 	bool		split;			/* the reasoning in reasoning_content, the
 								 * score in content */
 	const char *finish;			/* finish_reason */
+	bool		used_up;		/* usage says that max_tokens were */
 	const char *insert;			/* raw JSON string characters, before the tags */
 	size_t		insert_len;
 	const char *tail;			/* text behind the tags */
@@ -68,6 +69,9 @@ extern int	sim_reply_make(SimBuf *body, const SimWish *wish,
 
 /* The body of the fixed mode */
 extern void sim_reply_fixed(SimBuf *body, int score);
+
+/* Bytes of a token, near to what English text has with Qwen's tokenizer */
+#define SIM_TOKEN_BYTES 4
 
 /* Tokens of so many bytes, as the simulator counts them */
 extern int	sim_tokens(size_t bytes);

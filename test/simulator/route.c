@@ -18,6 +18,7 @@
 #include "error.h"
 #include "fault.h"
 #include "fault_apply.h"
+#include "front.h"
 #include "http.h"
 #include "log.h"
 #include "probe.h"
@@ -41,6 +42,8 @@ static const SimEndpoint endpoints[] = {
 	{"/props", "GET", sim_probe_props, BIT(SIM_LLAMACPP), true},
 	{"/metrics", "GET", sim_probe_metrics, OWN, true},
 	{"/abort_request", "POST", sim_chat_abort, BIT(SIM_SGLANG), true},
+	{"/readiness", "GET", sim_front_path, EVERY, false},
+	{"/health/liveliness", "GET", sim_front_path, EVERY, false},
 	{"/sim/stats", "GET", sim_control_stats, EVERY, false},
 	{"/sim/stats/reset", "POST", sim_control_stats_reset, EVERY, false},
 	{"/sim/wait", "GET", sim_stats_wait, EVERY, false},
@@ -85,6 +88,8 @@ sim_route_find(SimRequest *req, const char *path, const char *method)
 		return;
 	}
 	sim_stats.requests++;
+	if (strcmp(method, "POST") == 0)
+		sim_stats.posts++;
 	if (req->conn->requests > 1)
 		sim_stats.reused++;
 	else
@@ -132,7 +137,9 @@ sim_route_dispatch(SimRequest *req)
 		req->endpoint->handle(req);
 		return;
 	}
-	if (sim_settings.loading)
+	if (sim_front_answers(req))
+		;
+	else if (sim_settings.loading)
 		sim_error_loading(req);
 	else if (sim_options.api_key != NULL && guarded(req) && !key_valid(req))
 		sim_error_key(req);

@@ -6,9 +6,10 @@
  * Called by: chat.c, control.c, http.c (a client that goes).  Calls: timer.c,
  * stats.c, sim_http_resume.
  *
- * A request is in one of four lists: queue, active (its timer runs), held,
- * hung.  The last three hold slots.  When the GPU is stopped nothing moves on.  A request with n choices takes n slots,
- * as in vLLM; one that needs more than there are runs alone.
+ * A request is in one of five lists: queue, active (its timer runs), held,
+ * hung, lost.  All but the first and the last hold slots.  When the GPU is
+ * stopped nothing moves on.  A request with n choices takes n slots, as in vLLM;
+ * one that needs more than there are runs alone.
  *
  * Copyright (c) 2026, the retrostar authors
  *
@@ -24,12 +25,16 @@ static struct SimList queue = TAILQ_HEAD_INITIALIZER(queue);
 static struct SimList active = TAILQ_HEAD_INITIALIZER(active);
 static struct SimList held = TAILQ_HEAD_INITIALIZER(held);
 static struct SimList hung = TAILQ_HEAD_INITIALIZER(hung);
+static struct SimList lost = TAILQ_HEAD_INITIALIZER(lost);
 static int	queued_count;
 static int	running_count;
 static int	slots_used;
 static int	held_count;
 static int	hung_count;
+static int	lost_count;
 static bool stopped;
+static uint64_t frozen_until;
+static SimTimer step;
 
 static void start(SimRequest *req);
 
@@ -58,6 +63,8 @@ out(SimRequest *req)
 	TAILQ_REMOVE(req->list, req, entry);
 	if (req->list == &queue)
 		queued_count--;
+	else if (req->list == &lost)
+		lost_count--;
 	else
 	{
 		running_count--;
@@ -98,7 +105,8 @@ service_done(SimTimer *timer, void *arg)
 static uint64_t
 end_of_service(const SimRequest *req)
 {
-	uint64_t	end = sim_now() + req->service;
+	uint64_t	begin = sim_now() > frozen_until ? sim_now() : frozen_until;
+	uint64_t	end = begin + req->service;
 	uint64_t	grid = req->service >= 1000000 ? 4000 :
 		req->service >= 200000 ? 1000 : req->service >= 10000 ? 50 : 1;
 
@@ -126,17 +134,29 @@ start(SimRequest *req)
 	else
 	{
 		into(&active, req);
-		if (req->service == 0)
+		if (req->service == 0 && sim_now() >= frozen_until)
 			finish(req);
 		else
 			sim_timer_set(&req->timer, end_of_service(req), service_done, req);
 	}
 }
 
+static void
+step_due(SimTimer *timer, void *arg)
+{
+	(void) timer;
+	(void) arg;
+	sim_sched_pump();
+	sim_stats_changed();
+}
+
 bool
 sim_sched_submit(SimRequest *req)
 {
-	if (queued_count == 0 && fits(req) && !stopped)
+	if (sim_settings.step_ms > 0 && step.slot == 0)
+		sim_timer_set(&step, sim_now() + (uint64_t) sim_settings.step_ms * 1000,
+					  step_due, NULL);
+	if (sim_settings.step_ms == 0 && queued_count == 0 && fits(req) && !stopped)
 		start(req);
 	else
 	{
@@ -190,18 +210,26 @@ sim_sched_release(int n)
 	return done;
 }
 
-int
-sim_sched_drop_hung(void)
+static int
+drop_all(struct SimList *list)
 {
 	int			done = 0;
 	SimRequest *req;
 
-	while ((req = TAILQ_FIRST(&hung)) != NULL)
+	while ((req = TAILQ_FIRST(list)) != NULL)
 	{
 		req->reply.delivery = SIM_DELIVER_CLOSE;
 		finish(req);
 		done++;
 	}
+	return done;
+}
+
+int
+sim_sched_drop_hung(void)
+{
+	int			done = drop_all(&hung) + drop_all(&lost);
+
 	sim_sched_pump();
 	sim_stats_changed();
 	return done;
@@ -233,6 +261,45 @@ sim_sched_stop(void)
 	hang_all(&held);
 	sim_stats_changed();
 	return true;
+}
+
+static void
+lose_all(struct SimList *list)
+{
+	SimRequest *req;
+
+	while ((req = TAILQ_FIRST(list)) != NULL)
+	{
+		out(req);
+		lost_count++;
+		into(&lost, req);
+	}
+}
+
+void
+sim_sched_lose(void)
+{
+	lose_all(&active);
+	lose_all(&held);
+	lose_all(&hung);
+	lose_all(&queue);
+	sim_stats_changed();
+}
+
+void
+sim_sched_freeze(int ms)
+{
+	uint64_t	until = sim_now() + (uint64_t) ms * 1000;
+	uint64_t	from = sim_now() > frozen_until ? sim_now() : frozen_until;
+	SimRequest *req;
+
+	TAILQ_FOREACH(req, &active, entry)
+	{
+		if (until > from)
+			sim_timer_set(&req->timer, req->timer.due + (until - from),
+						  service_done, req);
+	}
+	frozen_until = until;
 }
 
 SimRequest *
@@ -294,4 +361,10 @@ int
 sim_sched_hung(void)
 {
 	return hung_count;
+}
+
+int
+sim_sched_lost(void)
+{
+	return lost_count;
 }

@@ -34,6 +34,15 @@ extern int	sim_sched_drop_hung(void);
  */
 extern bool sim_sched_stop(void);
 
+/*
+ * What is in work or waits is never answered from now on, as by a process that
+ * has let go of its port; it holds no slot of the one that comes after it.
+ */
+extern void sim_sched_lose(void);
+
+/* Nothing is finished for so long, what runs goes on after that */
+extern void sim_sched_freeze(int ms);
+
 /* Finds a queued or running request by its rid; NULL if there is none */
 extern SimRequest *sim_sched_find(const char *rid);
 
@@ -48,5 +57,6 @@ extern int	sim_sched_slots(void);	/* samples that they run */
 extern int	sim_sched_queued(void);
 extern int	sim_sched_held(void);
 extern int	sim_sched_hung(void);
+extern int	sim_sched_lost(void);
 
 #endif							/* SIM_SCHED_H */

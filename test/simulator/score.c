@@ -122,14 +122,28 @@ between(const char *text, size_t len, const char *begin, const char *end,
 void
 sim_score_split(const char *prompt, size_t len, SimPair *pair)
 {
-	const char *rest = between(prompt, len, "[Begin of Query]\n",
-							   "\n[End of Query]", &pair->query,
-							   &pair->query_len);
+	static const char *const marks[][4] = {
+		{"[Begin of Query]\n", "\n[End of Query]",
+		"[Begin of Document]\n", "\n[End of Document]"},
+		{"Here is the query:\n", "\n\nHere is the document:",
+		"Here is the document:\n", "\n\nAfter thinking"},
+	};
+	const char *rest;
 
-	if (rest != NULL &&
-		between(rest, prompt + len - rest, "[Begin of Document]\n",
-				"\n[End of Document]", &pair->doc, &pair->doc_len) != NULL)
-		return;
+	pair->form = SIM_FORM_RETRO_STAR;
+	for (size_t i = 0; i < sizeof(marks) / sizeof(marks[0]); i++)
+	{
+		rest = between(prompt, len, marks[i][0], marks[i][1], &pair->query,
+					   &pair->query_len);
+		if (rest != NULL &&
+			between(rest, prompt + len - rest, marks[i][2], marks[i][3],
+					&pair->doc, &pair->doc_len) != NULL)
+			return;
+		/* Any but Retro*'s says how */
+		pair->form = find(prompt, len, "<answer>") ? SIM_FORM_ANSWER :
+			find(prompt, len, "Relevance score:") ? SIM_FORM_WORDS :
+			SIM_FORM_RETRO_STAR;
+	}
 	rest = memchr(prompt, '\n', len);
 	if (rest == NULL)
 		rest = prompt + len;

@@ -15,9 +15,18 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* How a prompt wants the score */
+typedef enum SimForm
+{
+	SIM_FORM_RETRO_STAR,		/* <score>, 0 to 100 */
+	SIM_FORM_ANSWER,			/* ERank's: <answer>, 0 to 10 */
+	SIM_FORM_WORDS				/* DIVER's: "Relevance score: ", 0.0 to 10.0 */
+} SimForm;
+
 /* Pieces of the prompt; not NUL-terminated */
 typedef struct SimPair
 {
+	SimForm		form;
 	const char *query;
 	size_t		query_len;
 	const char *doc;
@@ -34,8 +43,8 @@ extern uint64_t sim_hash(const void *data, size_t len, uint64_t seed);
 extern uint64_t sim_rng_next(SimRng *rng);
 extern double sim_rng_uniform(SimRng *rng); /* [0, 1) */
 
-/* Finds query and document in the Retro* prompt, or cuts another at its first
- * line */
+/* Finds query and document in the prompt of Retro* or ERank, or cuts another at
+ * its first line; and how it wants the score */
 extern void sim_score_split(const char *prompt, size_t len, SimPair *pair);
 
 /* The mean of the model's answers, 1..97 */

@@ -27,8 +27,22 @@ static SimSettings kept;
 
 typedef enum SettingKind
 {
-	KIND_INT, KIND_DOUBLE, KIND_BOOL, KIND_DIALECT
+	KIND_INT, KIND_DOUBLE, KIND_BOOL, KIND_DIALECT, KIND_ROUTER, KIND_WORKERS
 } SettingKind;
+
+static const char *const dialects[] = {
+	"sglang", "vllm", "llamacpp", "openai", NULL
+};
+static const char *const routers[] = {
+	"none", "sglang-router", "smg", "vllm-router", "litellm", NULL
+};
+static const char *const worker_states[] = {"up", "none", "down", NULL};
+
+/* The words that the other kinds take, in the order of their enums */
+static const char *const *const words[] = {
+	[KIND_DIALECT] = dialects,[KIND_ROUTER] = routers,
+	[KIND_WORKERS] = worker_states
+};
 
 static const struct
 {
@@ -39,6 +53,21 @@ static const struct
 	double		max;
 }			table[] = {
 	{"dialect", KIND_DIALECT, offsetof(SimSettings, dialect), 0, 0},
+	{"router", KIND_ROUTER, offsetof(SimSettings, router), 0, 0},
+	{"workers", KIND_WORKERS, offsetof(SimSettings, workers), 0, 0},
+	{"router-attempts", KIND_INT, offsetof(SimSettings, router_attempts), -1, 100},
+	{"router-breaker", KIND_INT, offsetof(SimSettings, router_breaker), -1, INT_MAX},
+	{"router-breaker-ms", KIND_INT, offsetof(SimSettings, router_breaker_ms), 0, INT_MAX},
+	{"proxy-timeout-ms", KIND_INT, offsetof(SimSettings, proxy_timeout_ms), 0, INT_MAX},
+	{"proxy-timeout-status", KIND_INT, offsetof(SimSettings, proxy_timeout_status), 400, 599},
+	{"proxy-max-body", KIND_INT, offsetof(SimSettings, proxy_max_body), 0, INT_MAX},
+	{"step-ms", KIND_INT, offsetof(SimSettings, step_ms), 0, INT_MAX},
+	{"char-bound", KIND_INT, offsetof(SimSettings, char_bound), 0, 100000},
+	{"clamp", KIND_BOOL, offsetof(SimSettings, clamp), 0, 0},
+	{"count-bound", KIND_BOOL, offsetof(SimSettings, count_bound), 0, 0},
+	{"uuid-ids", KIND_BOOL, offsetof(SimSettings, uuid_ids), 0, 0},
+	{"any-model", KIND_BOOL, offsetof(SimSettings, any_model), 0, 0},
+	{"refuse-priority", KIND_BOOL, offsetof(SimSettings, refuse_priority), 0, 0},
 	{"delay-ms", KIND_DOUBLE, offsetof(SimSettings, delay_ms), 0, 1e9},
 	{"jitter", KIND_DOUBLE, offsetof(SimSettings, jitter), 0, 100},
 	{"prefill-tps", KIND_DOUBLE, offsetof(SimSettings, prefill_tps), 0, 1e12},
@@ -59,8 +88,6 @@ static const struct
 };
 
 #define NSETTINGS ((int) (sizeof(table) / sizeof(table[0])))
-
-static const char *const dialects[] = {"sglang", "vllm", "llamacpp", "openai"};
 
 const char *
 sim_dialect_name(SimDialect dialect)
@@ -110,6 +137,21 @@ set_bool(bool *field, const char *value)
 		strcmp(value, "off") == 0;
 }
 
+/* The enums of settings have the size of an int, as gcc makes them */
+static bool
+set_word(int *field, const char *const *known, const char *value)
+{
+	for (int n = 0; known[n] != NULL; n++)
+	{
+		if (strcmp(value, known[n]) == 0)
+		{
+			*field = n;
+			return true;
+		}
+	}
+	return false;
+}
+
 bool
 sim_setting_set(SimSettings *settings, const char *name, const char *value)
 {
@@ -133,15 +175,9 @@ sim_setting_set(SimSettings *settings, const char *name, const char *value)
 			case KIND_BOOL:
 				return set_bool((bool *) field, value);
 			case KIND_DIALECT:
-				for (int d = 0; d < 4; d++)
-				{
-					if (strcmp(value, dialects[d]) == 0)
-					{
-						settings->dialect = d;
-						return true;
-					}
-				}
-				return false;
+			case KIND_ROUTER:
+			case KIND_WORKERS:
+				return set_word((int *) field, words[table[i].kind], value);
 		}
 	}
 	return false;
@@ -201,7 +237,9 @@ sim_settings_json(SimBuf *buf)
 				sim_buf_puts(buf, *(const bool *) field ? "true" : "false");
 				break;
 			case KIND_DIALECT:
-				sim_buf_json(buf, sim_dialect_name(sim_settings.dialect));
+			case KIND_ROUTER:
+			case KIND_WORKERS:
+				sim_buf_json(buf, words[table[i].kind][*(const int *) field]);
 				break;
 		}
 	}

@@ -34,6 +34,23 @@ typedef enum SimDialect
 	SIM_OPENAI
 } SimDialect;
 
+/* What stands before the server; front.c */
+typedef enum SimRouter
+{
+	SIM_NO_ROUTER,
+	SIM_SGLANG_ROUTER,
+	SIM_SMG,
+	SIM_VLLM_ROUTER,
+	SIM_LITELLM
+} SimRouter;
+
+typedef enum SimWorkers
+{
+	SIM_WORKERS_UP,
+	SIM_WORKERS_NONE,			/* the router knows of none yet */
+	SIM_WORKERS_DOWN			/* it knows them, and they refuse */
+} SimWorkers;
+
 /* What POST /sim/control changes and POST /sim/reset puts back */
 typedef struct SimSettings
 {
@@ -55,6 +72,24 @@ typedef struct SimSettings
 	int			disconnect_ms;	/* until a client that goes is noticed; -1:
 								 * when its reply is ready */
 	int			health;			/* status of /health */
+	int			step_ms;		/* an engine's step, at which the queue is
+								 * looked at; 0: at once */
+	int			char_bound;		/* most characters of a token, by which vLLM
+								 * refuses without counting; 0: it counts */
+	SimRouter	router;
+	SimWorkers	workers;
+	int			router_attempts;	/* -1: as the router has it */
+	int			router_breaker; /* failures that open it; 0: none, -1: as the
+								 * router has it */
+	int			router_breaker_ms;
+	int			proxy_timeout_ms;	/* 0: no limit */
+	int			proxy_timeout_status;
+	int			proxy_max_body; /* bytes; 0: no limit */
+	bool		clamp;			/* an answer ends where the context does */
+	bool		count_bound;	/* vLLM counts a prompt up to the limit only */
+	bool		uuid_ids;		/* X-Request-Id must be a UUID */
+	bool		any_model;		/* served under any name, not listed */
+	bool		refuse_priority;	/* it does not schedule by priority */
 	bool		hold;			/* requests run until they are released */
 	bool		loading;		/* 503 on every path */
 	bool		term_hold;		/* SIGTERM holds what is in flight */
@@ -201,6 +236,11 @@ typedef struct SimRequest
 	int			prompt_tokens;
 	int			completion_tokens;
 	struct SimFault *fault;		/* the chosen failure, owned, or NULL */
+
+	/* front.c */
+	SimTimer	proxy;			/* the proxy's patience */
+	int			tries;			/* attempts at the server */
+	bool		given_up;		/* the reply is the client's, as it is */
 
 	/* stats.c: /sim/wait */
 				LIST_ENTRY(SimRequest) waiter;

@@ -15,6 +15,7 @@
 typedef struct SimStats
 {
 	uint64_t	requests;		/* all paths but /sim/ */
+	uint64_t	posts;			/* of these, the POST requests */
 	uint64_t	chat;			/* whole chat requests that came in */
 	uint64_t	completed;		/* chat replies with status 200, all sent */
 	uint64_t	errors;			/* chat replies with another status */
@@ -22,6 +23,9 @@ typedef struct SimStats
 	uint64_t	broken_off;		/* by a failure, without a whole reply */
 	uint64_t	aborted_rid;	/* by /abort_request */
 	uint64_t	refused;		/* queue full */
+	uint64_t	attempts;		/* chat requests that got to the server */
+	uint64_t	breaker_opened; /* of the router */
+	uint64_t	proxy_timeouts;
 	uint64_t	faults;			/* failures done, of any mode */
 	uint64_t	connections;	/* accepted, without the control port's */
 	uint64_t	reused;			/* requests on a connection that had one */

@@ -192,7 +192,6 @@ check_failure('gateway-timeout', requests => 3, message => $failed, detail => qr
 check_failure('status=501', requests => 3, message => $failed);
 check_failure('status=400', requests => 1, message => $refused, detail => qr/HTTP status 400/);
 check_failure('status=404', requests => 1, message => $refused);
-check_failure('status=413', requests => 1, message => $refused);
 check_failure('validation', requests => 1, message => $refused, detail => qr/HTTP status 422: Field required/);
 check_failure('duplicate-id', requests => 1, message => $refused);
 check_failure('quota', requests => 1, message => $refused, detail => qr/HTTP status 429: You exceeded your current quota/);
@@ -268,6 +267,12 @@ check_failure('error-200', requests => 3, message => $not_understood, detail => 
 check_failure('error-200=flat', requests => 3, message => $not_understood, detail => qr/illegal memory access/);
 check_failure('error-200=string', requests => 3, message => $not_understood, detail => qr/illegal memory access/);
 check_failure('abort', requests => 3, message => $not_understood, detail => qr/aborted/);
+check_failure("finish=$_", requests => 3, message => $not_understood, detail => qr/aborted the request \(finish_reason "$_"\)/) for qw(error content_filter);
+check_failure('no content', marker => 'status=204,envelope=empty', requests => 3, message => $not_understood,
+	detail => qr/^HTTP status 204: not a chat completion/);
+check_failure('junk under 201', marker => "body='no JSON',status=201", requests => 3, message => $not_understood,
+	detail => qr/^HTTP status 201: not a chat completion/);
+check_recovery("success=$_", 1) for qw(201 206 299);
 check_recovery('junk,times=1', 2);
 check_recovery('truncated,times=2', 3);
 check_recovery('abort,times=1', 2);
@@ -397,10 +402,10 @@ subtest 'wrong model' => sub {
 	is($said->{sqlstate}, '38000', 'SQLSTATE');
 	like($said->{message}, qr/server "other_model" does not serve the model/, 'message');
 	like($said->{hint}, qr/retrostar\.check/, 'hint');
-	is(requests($doc), 1, 'one request');
+	is(requests($doc), 0, 'no request: SGLang would answer under any name');
 	is($node->safe_psql('postgres', q(SELECT bool_and(ok), string_agg(detail, ' ' ORDER BY endpoint <> 'worker')
 		FROM retrostar.check('other_model') WHERE endpoint <> 'worker')),
-		'f|server "other_model" does not serve the model: HTTP status 200: it serves "m"', 'retrostar.check says which there is');
+		'f|server "other_model" does not serve the model: it serves "m"', 'retrostar.check says which there is');
 	$node->safe_psql('postgres', q(ALTER SERVER other_model OPTIONS (SET model 'm')));
 	like(ask('other_model', $doc)->{score}, qr/^\d+$/, 'heals by ALTER SERVER');
 };
@@ -460,6 +465,18 @@ subtest 'server down' => sub {
 	$deaf->control({ listen => $true });
 	like(scalar finish_background($session), qr/^\d+\n\d+$/, 'what waits is answered when it comes up');
 	is(requests($doc, $deaf), 1, 'by one request');
+};
+
+# The worker reads its servers again, but they are what they were
+subtest 'others are altered meanwhile' => sub {
+	create_server($node, 'postgres', 'nobody', 'http://127.0.0.1:9', unavailable_timeout => '3s');
+	my $session = ask_many('nobody', document());
+	wait_until('it waits', sub { queue($node, 'waiters') == 1 });
+	wait_until('it fails', sub {
+		$node->safe_psql('postgres', 'CREATE ROLE bystander; DROP ROLE bystander');
+		return queue($node, 'waiters') == 0;
+	});
+	like((finish_background($session))[1], qr/ERROR: +08006: .*server "nobody"/, 'it is not waited for any longer');
 };
 
 subtest 'loading' => sub {

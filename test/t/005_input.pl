@@ -57,7 +57,7 @@ my %texts = (
 	'white space' => "  tab\tline\nreturn\rform\x0cvertical\x0b  ",
 	'control characters' => join('', map { chr } 1 .. 31, 127),
 	'one character' => 'x',
-	'only blanks' => '   ');
+	'hardly more than blanks' => '   . ');
 
 for my $name (sort keys %texts)
 {

@@ -84,6 +84,7 @@ for my $dialect (qw(sglang vllm llamacpp openai))
 	my $rid = $sim->log->[0]{headers}{'x-request-id'};
 	like($rid, qr/^[\w-]+$/, 'an X-Request-Id');
 	$expected{$dialect}{rid} = $rid if $dialect eq 'sglang';
+	$expected{$dialect}{request_id} = $rid if $dialect eq 'vllm';
 	is($sim->log->[0]{headers}{'content-type'}, 'application/json', 'Content-Type');
 	ok(!exists $sim->log->[0]{headers}{$_}, "no $_") for qw(expect authorization accept-encoding);
 	fields_are($sim, $expected{$dialect}, $dialect);
@@ -295,14 +296,15 @@ server_of('alice', 'a4', temperature => '0.7');
 server_of('bob', 'b1');
 server_of('bob', 'b2', cache_scope => 'alice');
 server_of('bob', 'b3', cache_scope => 'apart');
-server_of('postgres', 'p1', cache_scope => 'alice');
+server_of('postgres', 'p1', cache_scope => $node->safe_psql('postgres', q(SELECT 'role ' || 'alice'::regrole::oid)));
+server_of('postgres', 'p2', cache_scope => 'alice');
 
 my $shared = score('a1', 'shared');
 is(score('a2', 'shared'), $shared, 'two servers of one owner share');
 is($own->stats->{chat}, 1, 'one request');
 is(score('p1', 'shared'), $shared, 'a superuser may share with whom he likes');
 is($own->stats->{chat}, 1, 'still one request');
-for my $other (qw(a3 a4 b1 b2 b3))
+for my $other (qw(a3 a4 b1 b2 b3 p2))
 {
 	$own->reset_stats;
 	score($other, 'shared');
@@ -314,7 +316,7 @@ score('b2', 'shared');
 is($own->stats->{chat}, 0, "who has another's privileges shares with him");
 wait_idle($node);
 is($node->safe_psql('postgres', q(SELECT count(DISTINCT retrostar.cache_key('query', 'shared', server => s)) FROM
-	unnest('{a1,a2,a3,a4,b1,b2,b3,p1}'::text[]) s)), 5, 'five keys');
+	unnest('{a1,a2,a3,a4,b1,b2,b3,p1,p2}'::text[]) s)), 6, 'six keys');
 
 is($node->safe_psql('postgres', q(SELECT asked = answered + failed + cancelled AND pairs = 0
 	AND waiters = 0 AND text_bytes = 0 AND lost = 0 FROM retrostar.stat_queue)), 't', 'counters balance');

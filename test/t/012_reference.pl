@@ -1,6 +1,7 @@
-# The README's tables and links agree with what there is: settings, options,
+# The tables of doc/reference.md agree with what there is: settings, options,
 # functions with their arguments, views and tables with their columns, error
-# codes.  Both ways: nothing is missing and nothing is invented.
+# codes.  Both ways: nothing is missing and nothing is invented.  Links of all
+# pages lead somewhere.
 
 use strict;
 use warnings;
@@ -8,11 +9,11 @@ use warnings;
 use FindBin;
 use lib $FindBin::RealBin;
 use PostgreSQL::Test::Utils;
+use RetroPages;
 use RetroTest;
 use Test::More;
 
-my $top = "$FindBin::RealBin/../..";
-my $readme = slurp_file("$top/README.md");
+my $reference = page('doc/reference.md');
 my $node = new_node('reference');
 
 create_server($node, 'postgres', 'gpu', 'http://127.0.0.1:1');
@@ -23,7 +24,8 @@ functions();
 tables();
 views();
 error_codes();
-links($_) foreach qw(README.md CHANGELOG.md src/README.md test/simulator/README.md test/bench/README.md);
+links($_) foreach pages();
+ways_in();
 done_testing();
 
 # The text of a section, up to the next heading of its level or above
@@ -32,9 +34,9 @@ sub section
 	my ($heading) = @_;
 	my ($level) = $heading =~ /^(#+)/;
 	my $n = length $level;
-	my ($text) = $readme =~ /^\Q$heading\E\n(.*?)(?=^#{1,$n} |\z)/ms;
+	my ($text) = $reference =~ /^\Q$heading\E\n(.*?)(?=^#{1,$n} |\z)/ms;
 
-	die "the README has no \"$heading\"" unless defined $text;
+	die "the reference has no \"$heading\"" unless defined $text;
 	return $text;
 }
 
@@ -156,7 +158,7 @@ sub catalog_functions
 
 sub functions
 {
-	my $text = section('### Functions');
+	my $text = section('## Functions');
 	my %in_table;
 	my %argument;
 	my (@functions, @parts);
@@ -173,7 +175,7 @@ sub functions
 	{
 		my ($oid, $name, $kind, $arguments, $returns) = @$_;
 
-		if ($name =~ /_(?:state|transfn|finalfn|validator)$/)
+		if ($name =~ /_(?:state|transfn|finalfn|trigfn|validator)$|\.shared_(?:ask|put)$/)
 		{
 			push @parts, $name;
 			next;
@@ -223,7 +225,7 @@ sub columns
 sub tables
 {
 	my %columns = columns('r');
-	my %row = map { (quoted($_->[0]))[0] => $_ } table_rows(section('### Tables'), 'table');
+	my %row = map { (quoted($_->[0]))[0] => $_ } table_rows(section('## Tables'), 'table');
 
 	is_deeply([ sort keys %row ], [ sort keys %columns ], 'the table of tables');
 	is_deeply([ sort(quoted($row{$_}[1])) ], [ sort @{ $columns{$_} } ], "$_: columns")
@@ -236,7 +238,7 @@ sub tables
 sub views
 {
 	my %columns = columns('v');
-	my %text = section('### Views') =~ /^`(retrostar\.[a-z_]+)`:(.*?)(?=^`retrostar\.|\z)/msg;
+	my %text = section('## Views') =~ /^`(retrostar\.[a-z_]+)`:(.*?)(?=^`retrostar\.|\z)/msg;
 
 	is_deeply([ sort keys %text ], [ sort keys %columns ], 'the views');
 	foreach my $view (sort grep { $text{$_} } keys %columns)
@@ -258,13 +260,13 @@ sub views
 sub error_codes
 {
 	my %told = map { $_ => 1 } map { /\b([0-9A-Z]{5})\b/g } map { $_->[0] }
-	  table_rows(section('## Questions and troubleshooting'), 'SQLSTATE');
+	  table_rows(section('## Error codes'), 'SQLSTATE');
 	chomp(my $include = `pg_config --includedir-server`);
 	my %code = slurp_file("$include/utils/errcodes.h") =~
 	  /^#define (ERRCODE_\w+) MAKE_SQLSTATE\(([^)]*)\)/mg;
 	my %raised;
 
-	foreach my $file (glob "$top/src/*.c")
+	foreach my $file (glob("$top/src/*.c $top/src/*/*.c"))
 	{
 		my $source = slurp_file($file);
 
@@ -280,29 +282,69 @@ sub error_codes
 sub links
 {
 	my ($file) = @_;
-	my $text = slurp_file("$top/$file");
-	my ($folder) = $file =~ m{^(.*/)};
 	my @broken;
 
-	$text =~ s/^```.*?^```//msg;
-	foreach my $target ($text =~ /\]\(([^)\s]+)\)/g)
+	foreach my $target (targets($file))
 	{
-		next if $target =~ /^https?:/;
-		my ($path, $anchor) = $target =~ /^([^#]*)(?:#(.*))?$/;
-		my $there = $path eq '' ? $file : ($folder // '') . $path;
+		my ($there, $anchor) = @$target;
 
-		push @broken, $target unless -e "$top/$there" && (!defined $anchor || anchors("$top/$there")->{$anchor});
+		push @broken, join('#', grep { defined } @$target)
+		  unless -e "$top/$there" && (!defined $anchor || anchors($there)->{$anchor});
 	}
 	is_deeply(\@broken, [], "$file: links");
 	return;
 }
 
-# What headings of a file are called in links
+# Where the links of a page lead: paths below the top, and anchors
+sub targets
+{
+	my ($file) = @_;
+	my ($folder) = $file =~ m{^(.*/)};
+	my @targets;
+
+	foreach (grep { !/^https?:/ } prose($file) =~ /\]\(([^)\s]+)\)/g)
+	{
+		my ($path, $anchor) = /^([^#]*)(?:#(.*))?$/;
+		my $there = $path eq '' ? $file : ($folder // '') . $path;
+
+		1 while $there =~ s{(?:^|(?<=/))(?!\.\./)[^/]+/\.\./}{};
+		push @targets, [ $there, $anchor ];
+	}
+	return @targets;
+}
+
+# Every page is linked from the README, and old links into it find what they
+# looked for: anchors of the README of which the pages were parts.
+sub ways_in
+{
+	my %linked = map { $_->[0] => 1 } targets('README.md');
+	my @old = qw(install getting-started how-it-works recipes rank with-pgvector ask-now-read-later
+	  rank-a-set-in-one-call filter-by-a-threshold use-what-is-known-ask-for-nothing null-instead-of-an-error
+	  several-samples an-answer-in-time why-this-score keep-scores-in-a-materialized-view refresh-on-a-schedule
+	  scores-in-a-table-of-your-own ask-when-a-row-is-written your-own-task several-endpoints settings server-options
+	  tasks monitoring-and-pausing security the-score-cache what-it-costs-and-when-not-to-use-it calls-made-ahead
+	  questions-and-troubleshooting limits reference functions tables views tests-and-development);
+
+	is_deeply([ grep { $_ ne 'README.md' && !$linked{$_} } pages() ], [], 'the README has a link to each page');
+	is_deeply([ grep { !anchors('README.md')->{$_} } @old ], [], 'the README has its old anchors');
+
+	# Elsewhere pages are named without a link
+	my @named;
+	foreach my $file (glob("$top/src/*/*.[ch] $top/sql/*.sql $top/test/*.sh $top/test/t/*.p[lm] $top/META.json"))
+	{
+		push @named, map { "$file: $_" } grep { !-e "$top/$_" } slurp_file($file) =~ m{\b(doc/\w+\.md)}g;
+	}
+	is_deeply(\@named, [], 'pages that are named exist');
+	return;
+}
+
+# What headings of a page are called in links, and anchors of its own
 sub anchors
 {
 	my ($file) = @_;
-	my $text = slurp_file($file) =~ s/^```.*?^```//msgr;
-	my (%anchors, %times);
+	my $text = prose($file);
+	my %anchors = map { $_ => 1 } $text =~ /<a id="([^"]*)">/g;
+	my %times;
 
 	foreach my $heading ($text =~ /^#+ (.*)$/mg)
 	{

@@ -44,6 +44,8 @@ is(in_flight('SELECT id FROM docs ORDER BY retro_star_score(%s, body) DESC NULLS
 	'a sort wants all');
 is(in_flight('SELECT max(retro_star_score(%s, body)) FROM docs', 200), 200, 'an aggregate wants all');
 is(in_flight('SELECT id, retro_star_score(%s, body) FROM docs', 200), 200, 'and a client that reads to the end');
+is(in_flight('SELECT id, lag(retro_star_score(%s, body)) OVER (PARTITION BY id %% 2 ORDER BY id) FROM docs', 198), 198,
+	'a window function wants all but the last of each partition');
 is(in_flight('SELECT id, retro_star_score(%s, body) FROM docs ORDER BY id LIMIT 17', 17), 17, 'a limit wants no more');
 is(in_flight('SET retrostar.prefetch_window = 23; SELECT id, retro_star_score(%s, body) FROM docs', 23), 200,
 	'prefetch_window is the most');

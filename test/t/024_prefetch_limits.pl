@@ -1,4 +1,4 @@
-# What README says of statements whose calls are made ahead: which stay serial,
+# What doc/planning.md says of statements whose calls are made ahead: which stay serial,
 # which errors come early, and WHERE CURRENT OF.
 
 use strict;
@@ -23,7 +23,7 @@ EOS
 
 my $score = "retro_star_score('q', body)";
 
-# Serial, by README's list
+# Serial, by the page's list
 my %serial = (
 	'volatile arguments' => "SELECT retro_star_score('q', body || random()) FROM docs",
 	'correlated subquery in the arguments' => "SELECT retro_star_score((SELECT title FROM other WHERE other.id = docs.id), body) FROM docs",
@@ -49,7 +49,7 @@ foreach my $name (sort keys %serial)
 	unlike($node->safe_psql('postgres', $explain), qr/Retro\* Prefetch/, "serial: $name");
 }
 
-# What README says to write instead
+# What the page says to write instead
 my %instead = (
 	'MERGE' => "MERGE INTO docs USING (SELECT id, $score s FROM docs OFFSET 0) x ON docs.id = x.id WHEN MATCHED AND s > 5 THEN DELETE",
 	'RETURNING, ON CONFLICT' => "INSERT INTO keyed SELECT id, s::text FROM (SELECT id, $score s FROM docs OFFSET 0) x ON CONFLICT DO NOTHING",
@@ -63,6 +63,19 @@ foreach my $name (sort keys %instead)
 }
 like($node->safe_psql('postgres', "SET enable_sort = off; EXPLAIN (COSTS OFF) SELECT retro_star_rerank_agg('q', id, body) FROM docs GROUP BY id"),
 	qr/HashAggregate/, 'hashed groups');
+
+# Functions around a call: in SQL and STABLE it is inlined; IMMUTABLE with
+# constant arguments it would be folded while nothing is asked.
+$node->safe_psql('postgres', <<'EOS');
+CREATE FUNCTION stable_one(body text) RETURNS double precision STABLE LANGUAGE sql RETURN retro_star_score('wrapped', body);
+CREATE FUNCTION immutable_one(body text) RETURNS double precision IMMUTABLE LANGUAGE plpgsql AS $$
+BEGIN RETURN retro_star_score('wrapped', body); END $$;
+EOS
+like($node->safe_psql('postgres', 'EXPLAIN (COSTS OFF) SELECT id FROM docs WHERE stable_one(body) >= 60'), qr/Retro\* Prefetch/,
+	'a STABLE function in SQL is inlined');
+is(sqlstate($node, 'postgres', "SELECT immutable_one('folded')"), '42P13', 'an IMMUTABLE one has no score that is not known');
+my $one = $node->safe_psql('postgres', "SELECT stable_one('folded')");
+is($node->safe_psql('postgres', "SELECT immutable_one('folded')"), $one, 'once it is known it has');
 
 # Errors that come early because a row is read that is not reached otherwise:
 # from below the node, from a lower one of several nodes, and the limit.

@@ -13,6 +13,7 @@ use RetroFaults;
 use RetroSession;
 use RetroTest;
 use Test::More;
+use Time::HiRes ();
 
 my $true = JSON::PP::true;
 my $false = JSON::PP::false;
@@ -59,6 +60,53 @@ subtest 'a reply with bare control characters' => sub {
 	nothing_left($node, 'bare');
 };
 
+# Somebody is there, and says nothing that can be understood: that is no outage.
+subtest 'pages of HTML in the place of answers, for longer than unavailable_timeout' => sub {
+	my $sim = start_simulator('--log', '0', '--delay-ms', '50');
+	my $many = "SELECT count(retro_star_score('html', 'pair ' || i, server => 'html')) FROM generate_series(1, 40) i";
+	my $end = Time::HiRes::time() + 1;
+	my %states;
+
+	create_server($node, 'postgres', 'html', $sim, retries => 1, max_in_flight => 4, unavailable_timeout => '300ms');
+	$sim->control({ fail => [ { mode => 'body', value => '<html><body>please log in</body></html>' } ] });
+	do { $states{ sqlstate($node, 'postgres', $many) }++ } while (Time::HiRes::time() < $end);
+	is(join(' ', keys %states), '38000', 'not understood, all the time');
+	my ($ret, $out, $err) = $node->psql('postgres', "SET retrostar.on_error = 'null'; $many");
+	is($out, 0, 'nobody has a score');
+	like($err, qr/40 pairs could not be scored.*reply of server "html" is not understood/s, 'for the same reason');
+	$sim->control({ fail_clear => $true });
+	is($node->safe_psql('postgres', $many), 40, 'the first statement afterwards has all, though most have to wait for room');
+	nothing_left($node, 'html');
+};
+
+# Nor is it one when an endpoint is busy for long.
+subtest 'a connection that breaks after longer than unavailable_timeout' => sub {
+	my $sim = start_simulator('--log', '1000');
+
+	create_server($node, 'postgres', 'busy', $sim, max_in_flight => 1, unavailable_timeout => '300ms');
+	my $out = $node->safe_psql('postgres', q(SELECT retro_star_score('busy', body, server => 'busy')
+		FROM (VALUES ('first [[sim:close,delay=1000,times=1]]'), ('second'), ('third')) d (body)));
+	is((outcome_counts($out))[0], 3, 'it is sent again, and who waited meanwhile is scored');
+	is($sim->stats->{chat}, 4, 'once');
+	nothing_left($node, 'busy');
+};
+
+# ... but it ends when nothing else happens, though each time another sample takes
+# the place of the one that failed, and no breaker opens for one pair.
+subtest 'connections that break for longer than unavailable_timeout' => sub {
+	my $sim = start_simulator('--log', '0');
+
+	create_server($node, 'postgres', 'broken', $sim, max_in_flight => 1, unavailable_timeout => '300ms');
+	$sim->control({ fail => [ { mode => 'close', delay => 100 } ] });
+	is(sqlstate($node, 'postgres', "SET retrostar.samples = 16; SET statement_timeout = '60s'; SELECT retro_star_score('broken', 'd', server => 'broken')"),
+		'08006', 'the server is not reached');
+	cmp_ok($sim->stats->{chat}, '>', 2, 'after some tries');
+	$sim->control({ fail_clear => $true });
+	wait_until('it is used again', sub {
+		return sqlstate($node, 'postgres', "SET retrostar.samples = 16; SELECT retro_star_score('broken', 'd', server => 'broken')") eq '00000'; });
+	nothing_left($node, 'broken');
+};
+
 # What the worker cannot read now, it reads later, and nobody fails meanwhile.
 for my $catalog ('pg_foreign_server', 'pg_user_mapping')
 {
@@ -100,8 +148,8 @@ subtest 'all failures mixed' => sub {
 	my %value = (score => '150', finish => 'stop', body => '{}', redirect => 'http://127.0.0.1:9/',
 		huge => 9_000_000, 'huge-chunked' => 9_000_000, drip => 1, 'content-type' => 'text/plain', usage => 'null',
 		choices => 'empty', json => 'array', deep => 1000);
-	# too-long: then a part of the document is scored, which has another score
-	my @modes = grep { !/^(?:none|hold|too-long)$/ } sort keys %{ $sim->_json('/sim/modes') };
+	# too long, also for a proxy: a part of the document is scored, which has another score
+	my @modes = grep { !/^(?:none|hold|too-long|body-too-large)$/ } sort keys %{ $sim->_json('/sim/modes') };
 
 	cmp_ok(scalar @modes, '>', 60, 'the simulator says how it can fail');
 	create_server($node, 'postgres', 'mixed', $sim, temperature => 0, timeout => '5s', retries => 2);

@@ -16,7 +16,7 @@ use Test::More;
 my $true = JSON::PP::true;
 my $false = JSON::PP::false;
 
-# What PostgreSQL itself logs of DDL is not ours, and off here: see README
+# What PostgreSQL itself logs of DDL is not ours, and off here: see doc/security.md
 my $node = new_node('keys', conf => q(
 log_min_messages = debug5
 log_statement = none
@@ -147,7 +147,31 @@ subtest 'repeated by the server' => sub {
 		qr/Your key is \*+\./, 'of which the text is kept without it');
 	$open->control({ fail_clear => $true, fail => [ { mode => 'body', path => '/v1/models',
 		value => encode_json({ data => [ { id => $key{option} } ] }) } ] });
-	like(run_sql(q(SELECT ok, detail FROM retrostar.check('with_option') WHERE endpoint <> 'worker')), qr/^f\|.*it serves "\*+"/, 'retrostar.check');
+	like(run_sql(q(SELECT ok, detail FROM retrostar.check('with_option') WHERE endpoint <> 'worker')), qr/^\|.*it serves "\*+"/, 'retrostar.check');
+	$open->control({ fail_clear => $true });
+};
+
+# The worker has the new key, and no more use for the old one, before the reply comes
+subtest 'repeated by the server when the mapping has another one' => sub {
+	my @sessions = map { RetroSession->new($node, 'postgres') } 1 .. 2;
+	my $text = "Your key is $key{option}.\n<score> 40 </score>";
+	my $body = encode_json({ choices => [ { index => 0, finish_reason => 'stop', message => { role => 'assistant', content => $text } } ] });
+	my $reasoning;
+
+	create_server($node, 'postgres', 'late_key', $open);
+	run_sql("CREATE USER MAPPING FOR PUBLIC SERVER late_key OPTIONS (api_key '$key{option}')");
+	$open->control({ hold => $true, fail => [ { mode => 'body', value => $body, times => 1 } ] });
+	$sessions[0]->send("SELECT reasoning FROM retro_star_explain('late', 'first', server => 'late_key')");
+	$open->wait_for('running', 1);
+	run_sql("ALTER USER MAPPING FOR PUBLIC SERVER late_key OPTIONS (SET api_key '$key{role}')");
+	$sessions[1]->send("SELECT retro_star_score('late', 'second', server => 'late_key')");
+	$open->wait_for('running', 2);
+	$open->control({ hold => $false });
+	$reasoning = $sessions[0]->result;
+	$seen .= $reasoning;
+	like($reasoning, qr/Your key is \*+\./, 'is hidden');
+	like($sessions[1]->result, qr/^\d+$/, 'and the next one has its answer');
+	$_->quit for @sessions;
 	$open->control({ fail_clear => $true });
 };
 

@@ -1,4 +1,4 @@
-# Who may do what, as the README's table says; that nobody can plant scores for
+# Who may do what, as the table in doc/security.md says; that nobody can plant scores for
 # others; and that no name of the caller's takes the place of a built-in one.
 
 use strict;
@@ -26,7 +26,7 @@ sub outcome
 }
 
 #
-# The README's table of privileges.  For each row: what a role without the
+# The table of privileges.  For each row: what a role without the
 # privilege is refused, how it is granted, and that it works then.
 #
 my $create = "CREATE SERVER mine FOREIGN DATA WRAPPER retrostar OPTIONS (url 'http://127.0.0.1:9', model 'm')";
@@ -58,23 +58,46 @@ my %rows = (
 		sql => [ "SELECT retro_star_score('q', 'd', server => 'gpu')", "SELECT retro_star_prefetch('q', 'd', server => 'gpu')",
 			"SELECT retro_star_rerank('q', '{1}'::int[], '{d}', server => 'gpu')",
 			"SET retrostar.server = 'gpu'; SELECT retro_star_rerank_agg('q', 1, 'd')", "SET retrostar.server = 'gpu'; SELECT retro_star_rerank_agg('q', 1, 'd', 1)",
+			"SET retrostar.server = 'gpu'; SELECT retro_star_rerank_agg('q', 1, 'd', 1, 1)",
 			"SELECT retro_star_explain('q', 'd', server => 'gpu')" ],
 		grant => 'GRANT USAGE ON FOREIGN SERVER gpu TO role', revoke => 'REVOKE USAGE ON FOREIGN SERVER gpu FROM role' },
-	'`retrostar.check`, `retrostar.cache_key`' => {
-		sql => [ "SELECT retrostar.check('gpu')", "SELECT retrostar.cache_key('q', 'd', server => 'gpu')" ],
+	'`retrostar.check`, `retrostar.cache_key`, `retrostar.cache_scope`' => {
+		sql => [ "SELECT retrostar.check('gpu')", "SELECT retrostar.cache_key('q', 'd', server => 'gpu')", "SELECT retrostar.cache_scope('gpu')" ],
 		grant => 'GRANT USAGE ON FOREIGN SERVER gpu TO role', revoke => 'REVOKE USAGE ON FOREIGN SERVER gpu FROM role' },
-	'`retro_star_prompt`, `retrostar.parse_reply`' => {
-		everybody => 1, sql => [ "SELECT retro_star_prompt('q', 'd')", "SELECT retrostar.parse_reply('{}')" ] },
-	'`retrostar.stat_queue`, `stat_server`, `stat_activity`, `stat_progress`, `stat_cache`' => {
-		everybody => 1, sql => [ 'SELECT retrostar.queue_state()', map { "SELECT * FROM retrostar.stat_$_" } qw(queue server activity progress cache) ] },
+	'`retro_star_prompt`, `retro_star_passages`, `retrostar.ranked`, `retrostar.ndcg`, `retrostar.recall`, `retrostar.parse_reply`' => {
+		everybody => 1, sql => [ "SELECT retro_star_prompt('q', 'd')", "SELECT retro_star_passages('d')",
+			"SELECT retrostar.ranked('{}'::retrostar.ranked[]::record[])", "SELECT retrostar.ndcg('{1}'::int[], '{1}', '{1}', 1)", "SELECT retrostar.recall('{1}'::int[], '{1}', 1)",
+			"SELECT retrostar.parse_reply('{}')" ] },
+	'`retrostar.stat_queue`, `stat_server`, `stat_activity`, `stat_progress`, `stat_cache`, `stat_shared`, `stat_budget`, `usage_by_day`' => {
+		everybody => 1, sql => [ 'SELECT retrostar.queue_state()', map { "SELECT * FROM retrostar.stat_$_" } qw(queue server activity progress cache shared budget) ] },
 	'`retrostar.stats_reset`' => {
 		sql => [ 'SELECT retrostar.stats_reset()' ],
 		grant => 'GRANT EXECUTE ON FUNCTION retrostar.stats_reset() TO role', revoke => 'REVOKE EXECUTE ON FUNCTION retrostar.stats_reset() FROM role' },
+	'`retrostar.shared_ask`, `retrostar.shared_put`' => {
+		sql => [ "SELECT retrostar.shared_ask(1::int2, '{}', '{}', '{}')", "SELECT retrostar.shared_put(1::int2, '{}', '{}', '{}', '{}', '{}', '{}', '{}')" ],
+		grant => 'GRANT EXECUTE ON FUNCTION retrostar.shared_ask, retrostar.shared_put TO role',
+		revoke => 'REVOKE EXECUTE ON FUNCTION retrostar.shared_ask, retrostar.shared_put FROM role' },
 	'`retrostar.task`, to read' => { everybody => 1, sql => [ 'SELECT * FROM retrostar.task' ] },
 	'`retrostar.task`, to write' => {
 		sql => [ "INSERT INTO retrostar.task VALUES ('mine', 'q', 'd', 'r')", "UPDATE retrostar.task SET doc_type = 'x' WHERE name = 'mine'",
 			"DELETE FROM retrostar.task WHERE name = 'mine'" ],
 		grant => 'GRANT INSERT, UPDATE, DELETE ON retrostar.task TO role', revoke => 'REVOKE INSERT, UPDATE, DELETE ON retrostar.task FROM role' },
+	# the table is everybody's to read, its rows are not
+	'`retrostar.usage`, to read' => {
+		sql => [ "DO \$\$ BEGIN IF NOT EXISTS (SELECT FROM retrostar.usage WHERE rolname = 'other') THEN RAISE insufficient_privilege; END IF; END \$\$" ],
+		setup => q(INSERT INTO retrostar.usage SELECT now(), oid, rolname, 'gpu', 'interactive', 1, 0, 1, 1, 0, 1, 1 FROM pg_roles WHERE rolname = 'other'),
+		grant => 'GRANT pg_read_all_stats TO role', revoke => 'REVOKE pg_read_all_stats FROM role' },
+	'`retrostar.usage`, to write' => {
+		sql => [ 'DELETE FROM retrostar.usage', 'TRUNCATE retrostar.usage', "UPDATE retrostar.usage SET samples = 0",
+			"INSERT INTO retrostar.usage SELECT now(), oid, rolname, 'gpu', 'interactive', 1, 0, 1, 1, 0, 1, 1 FROM pg_roles WHERE rolname = current_user; DELETE FROM retrostar.usage" ],
+		grant => 'GRANT INSERT, UPDATE, DELETE, TRUNCATE ON retrostar.usage TO role',
+		revoke => 'REVOKE INSERT, UPDATE, DELETE, TRUNCATE ON retrostar.usage FROM role' },
+	'`retrostar.budget`, to read' => { everybody => 1, sql => [ 'SELECT * FROM retrostar.budget' ] },
+	'`retrostar.budget`, to write' => {
+		sql => [ "INSERT INTO retrostar.budget VALUES ('mine', 'role', NULL, '1 day', 1)", "UPDATE retrostar.budget SET samples = 2 WHERE name = 'mine'",
+			"DELETE FROM retrostar.budget WHERE name = 'mine'", 'TRUNCATE retrostar.budget' ],
+		grant => 'GRANT INSERT, UPDATE, DELETE, TRUNCATE ON retrostar.budget TO role',
+		revoke => 'REVOKE INSERT, UPDATE, DELETE, TRUNCATE ON retrostar.budget FROM role' },
 	'`retrostar.score_cache`' => {
 		sql => [ 'SELECT * FROM retrostar.score_cache' ],
 		grant => 'GRANT SELECT ON retrostar.score_cache TO role', revoke => 'REVOKE SELECT ON retrostar.score_cache FROM role' },
@@ -98,15 +121,16 @@ my %rows = (
 		grant => 'GRANT SET ON PARAMETER retrostar.request_limit TO role', revoke => 'REVOKE SET ON PARAMETER retrostar.request_limit FROM role' },
 	'the other settings of a session' => {
 		everybody => 1, sql => [ map { "SET retrostar.$_" } q(server = 'gpu'), q(task = ''), 'samples = 2', q(on_error = 'null'), q(on_miss = 'skip'),
-			q(unscored_reply = 'zero'), q(passes = '1'), q(deadline = '1s'), 'cache = off', 'prefetch = off', 'prefetch_window = 10', 'store_reasoning = on' ] },
+			q(unscored_reply = 'zero'), q(passes = '1'), q(prior_weight = 0.3), q(deadline = '1s'), 'cache = off', 'prefetch = off', 'prefetch_window = 10', 'store_reasoning = on', q(priority = 'interactive'),
+			q(traceparent = '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01') ] },
 );
 
 subtest 'privileges' => sub {
-	my $readme = slurp_file("$FindBin::RealBin/../../README.md");
-	my ($table) = $readme =~ /^\| to \| who may \| how to grant it \|\n\|[- |]+\|\n((?:\|.*\n)+)/m;
+	my $page = slurp_file("$FindBin::RealBin/../../doc/security.md");
+	my ($table) = $page =~ /^\| to \| who may \| how to grant it \|\n\|[- |]+\|\n((?:\|.*\n)+)/m;
 	my %said = map { /^\| (.*?) \| (.*?) \| ?(.*?) ?\|$/ ? ($1 => [ $2, $3 ]) : () } split(/\n/, $table // '');
 
-	is(join("\n", sort keys %said), join("\n", sort keys %rows), 'each row of the README has a test');
+	is(join("\n", sort keys %said), join("\n", sort keys %rows), 'each row of the page has a test');
 	$node->safe_psql('postgres', "CREATE ROLE role LOGIN; CREATE ROLE other; CREATE SERVER owned FOREIGN DATA WRAPPER retrostar
 		OPTIONS (url 'http://127.0.0.1:9', model 'm'); CREATE MATERIALIZED VIEW sky AS SELECT 1 AS id");
 	for my $name (sort keys %rows)
@@ -116,13 +140,13 @@ subtest 'privileges' => sub {
 
 		if ($row->{everybody})
 		{
-			is($who, 'everybody', "$name: the README says so");
+			is($who, 'everybody', "$name: the page says so");
 			is(outcome('role', $_), '00000', "$name: $_") for @{ $row->{sql} };
 			next;
 		}
-		# what the README says, for the objects of this test
+		# what the page says, for the objects of this test
 		(my $expected = $row->{grant}) =~ s/\bowned\b/gpu/;
-		is($how, "`$expected`", "$name: the README says how");
+		is($how, "`$expected`", "$name: the page says how");
 		$node->safe_psql('postgres', $row->{setup}) if $row->{setup};
 		is(outcome('role', $_), '42501', "$name, refused: $_") for @{ $row->{sql} };
 		$node->psql('postgres', $row->{after}) if $row->{after};
@@ -135,6 +159,22 @@ subtest 'privileges' => sub {
 		$node->safe_psql('postgres', $row->{cleanup}) if $row->{cleanup};
 	}
 	nothing_left($node, 'privileges');
+};
+
+# Each function of the extension, whether the page names it or not
+subtest 'who may execute' => sub {
+	my @nobody = (qw(budget_changed_trigfn() budget_check_trigfn() replicated_refresh_trigfn() replicated_score_trigfn() replicated_task_trigfn()
+		pause() resume() stats_reset()), 'shared_ask(smallint,bytea[],integer[],bytea[])',
+		'shared_put(smallint,bytea[],text[],integer[],text[],bigint[],bigint[],timestamp with time zone[])');
+	my $functions = q(FROM pg_proc p JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
+		JOIN pg_extension e ON d.refobjid = e.oid AND e.extname = 'retrostar');
+
+	is($node->safe_psql('postgres', qq(SELECT string_agg(p.oid::regprocedure::text, ' ' ORDER BY p.oid::regprocedure::text COLLATE "C") $functions
+		WHERE NOT EXISTS (SELECT FROM aclexplode(coalesce(proacl, acldefault('f', proowner))) WHERE grantee = 0))),
+		join(' ', map { "retrostar.$_" } sort @nobody), 'not everybody');
+	is($node->safe_psql('postgres', "SELECT count(*) $functions WHERE prosecdef"), 0, 'none runs with the rights of its owner');
+	is($node->safe_psql('postgres', "SELECT count(*) $functions WHERE prorettype = 'trigger'::regtype AND has_function_privilege('role', p.oid, 'EXECUTE')"), 0,
+		'nobody puts a trigger on a table of his own');
 };
 
 # The same model, URL and pair: what one owner's server says is not what
@@ -233,9 +273,11 @@ subtest 'hostile search_path' => sub {
 		q(SET retrostar.store_reasoning = on; SELECT public.retro_star_explain('q', 'f', samples => 4)),
 		q(SELECT public.retro_star_rerank('q', '{1,2}'::pg_catalog.int4[], '{d,e}', passes => 'adaptive')),
 		q(SELECT public.retro_star_rerank_agg('q', 1, 'd')), q(SELECT public.retro_star_rerank_agg('q', 1, 'd', 1)),
+		q(SELECT public.retro_star_rerank_agg('q', 1, 'd', 1, 1)), q(SELECT public.retro_star_rerank('q', '{1,2}'::pg_catalog.int4[], '{d,e}', priors => '{1,2}')),
 		q(SELECT public.retro_star_score('q', body) FROM (VALUES ('g'), ('h')) d (body) ORDER BY 1 DESC NULLS LAST LIMIT 1),
 		q(EXPLAIN (ANALYZE) SELECT public.retro_star_score('q', body) FROM (VALUES ('g'), ('i')) d (body)),
 		q(SELECT retrostar.check('gpu')), q(SELECT retrostar.cache_key('q', 'd')), q(SELECT retrostar.parse_reply('{}')),
+		q(SELECT public.retro_star_passages('d e', 2, 0)), q(SELECT retrostar.recall('{1,2}'::pg_catalog.int4[], '{2,1}', 1)),
 		(map { "SELECT * FROM retrostar.stat_$_" } qw(queue server activity progress cache)), q(SELECT retrostar.pause()), q(SELECT retrostar.resume()),
 		q(SELECT * FROM retrostar.task), q(ALTER SERVER gpu OPTIONS (ADD retries '1'));
 	is($node->psql('hostile', q(SELECT public.retro_star_score('q', 'nothing', task => 'nosuch'))), 3, 'a task that is not there');

@@ -9,6 +9,7 @@ use lib $FindBin::RealBin;
 use JSON::PP;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
+use RetroPages;
 use RetroTest;
 use Test::More;
 
@@ -30,7 +31,7 @@ sql(q(
 	CREATE INDEX ON doc USING hnsw (embedding vector_cosine_ops);
 	ANALYZE doc));
 
-# As in the README, with 60 candidates and a filter
+# As in the recipe, with 60 candidates and a filter
 my $candidates = q(SELECT id, lang, body FROM doc ORDER BY embedding <=> '[0.5,0.5,0.5]' LIMIT 60);
 my $recipe = qq(SELECT id, retro_star_score('Why is the sky blue?', body) AS score
 	FROM ($candidates) AS candidate WHERE lang = 'en' ORDER BY score DESC NULLS LAST LIMIT 10);
@@ -72,6 +73,25 @@ is($sim->stats->{peak_running}, 100, 'a hundred candidates at once');
 is(sql(q(SELECT count(*) FROM (SELECT id, 0.7 * retro_star_score('Why is the sky blue?', body) / 100 + 0.3 * (1 - distance) AS s
 	FROM (SELECT id, body, embedding <=> '[0.5,0.5,0.5]' AS distance FROM doc ORDER BY distance LIMIT 60) AS candidate
 	ORDER BY s DESC NULLS LAST LIMIT 10) x)), 10, 'mixed with the distance');
+
+# The recipes themselves, and the plan that one of them shows.  What the others
+# ask for, and in how many rounds: 062_recipes.pl.
+is(scalar(blocks('README.md', 'sql pgvector')), 1, 'README.md has the recipe');
+is(scalar(blocks('doc/recipes.md', 'sql pgvector')), 3, 'doc/recipes.md has it, and two more');
+foreach my $recipe (map { blocks($_, 'sql pgvector') } qw(README.md doc/recipes.md))
+{
+	my $rows = sql($recipe->{text});
+
+	if ($recipe->{text} !~ /EXPLAIN/)
+	{
+		is($rows =~ tr/\n//, 9, "ten rows, $recipe->{where}");
+		next;
+	}
+	my ($shown) = map { $_->{text} } blocks('doc/recipes.md', 'text');
+	$shown =~ s/^ //mg;
+	my $pattern = join '.*', map { quotemeta } split /\Q...\E/, $shown;
+	like("$rows\n", qr/^$pattern$/, "the plan, $recipe->{where}");
+}
 
 $node->stop;
 done_testing();

@@ -51,6 +51,22 @@ cmp_ok($standby->safe_psql('postgres', 'SELECT lost FROM retrostar.stat_queue'),
 my $last = $standby->safe_psql('postgres', q(SELECT retro_star_score('standby', '150')));
 is($sim->stats->{chat}, 151, 'the newest is kept');
 
+# What is used on the primary is seen here, though what was read is kept a while.
+$primary->safe_psql('postgres', q(INSERT INTO retrostar.budget VALUES ('both', 'public', NULL, '1000 months', 100000)));
+$primary->wait_for_catchup($standby, 'replay', $primary->lsn('insert'));
+like($standby->safe_psql('postgres', q(SELECT retro_star_score('budget', 'allowed'))), qr/^\d+$/, 'within a budget');
+$primary->safe_psql('postgres', q(INSERT INTO retrostar.usage SELECT date_trunc('hour', now()), oid, rolname, 'gpu', 'background', 1, 0, 100000, 1, 0, 1, 1
+	FROM pg_roles WHERE rolname = current_user));
+$primary->wait_for_catchup($standby, 'replay', $primary->lsn('insert'));
+is($standby->safe_psql('postgres', 'SELECT samples_used >= samples_limit FROM retrostar.stat_budget'), 't', 'the primary uses it up');
+my $more = 0;
+wait_until('so nothing is sent here', sub { $more++; return sqlstate($standby, 'postgres', "SELECT retro_star_score('budget', 'more $more')") eq '53400'; });
+$primary->safe_psql('postgres', 'DELETE FROM retrostar.budget');
+$primary->wait_for_catchup($standby, 'replay', $primary->lsn('insert'));
+like($standby->safe_psql('postgres', q(SELECT retro_star_score('budget', 'none'))), qr/^\d+$/, 'without a budget');
+# those were many: it is the newest again
+$last = $standby->safe_psql('postgres', q(SELECT retro_star_score('standby', '150')));
+
 # The primary drops the database: the worker there must not hold up the replay.
 $sim->reset_stats;
 hold();
@@ -75,5 +91,22 @@ like($standby->safe_psql('postgres', q(SELECT retro_star_score('standby', 'promo
 wait_idle($standby);
 is($standby->safe_psql('postgres', q(SELECT count(*) FROM retrostar.score_cache WHERE key = retrostar.cache_key('standby', 'promoted'))), 1, 'is stored at once');
 $standby->stop;
+
+# Nothing of a table without WAL is there
+my $unlogged = new_node('unlogged', allows_streaming => 1);
+create_server($unlogged, 'postgres', 'gpu', $sim);
+$unlogged->safe_psql('postgres', 'ALTER TABLE retrostar.score_cache SET UNLOGGED');
+$unlogged->backup('base');
+$standby = PostgreSQL::Test::Cluster->new('standby_unlogged');
+$standby->init_from_backup($unlogged, 'base', has_streaming => 1);
+$standby->start;
+$sim->reset_stats;
+$score = $standby->safe_psql('postgres', q(SELECT retro_star_score('standby', 'unlogged')));
+like($score, qr/^\d+$/, 'a score without a cache table');
+is($standby->safe_psql('postgres', q(SELECT retro_star_score('standby', 'unlogged'))), $score, 'is known');
+is($standby->safe_psql('postgres', q(SELECT score FROM retro_star_explain('standby', 'unlogged'))), $score, 'explained');
+is($sim->stats->{chat}, 1, 'asked for once');
+$standby->stop;
+$unlogged->stop;
 
 done_testing();

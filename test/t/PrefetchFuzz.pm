@@ -1,6 +1,7 @@
 # Random statements over the tables of PrefetchShapes, and the comparison of
 # what they give with and without prefetching.  Used by 021_prefetch_fuzz.pl
-# (a fixed seed) and by test/prefetch_fuzz.pl (any seed, any number).
+# (a fixed seed) and by test/fuzz/prefetch_fuzz.pl (any seed, any number); also
+# queries of materialized views, for 054_refresh_pairs.pl.
 
 package PrefetchFuzz;
 
@@ -8,7 +9,7 @@ use strict;
 use warnings;
 
 use Exporter 'import';
-our @EXPORT_OK = qw(fuzz_statement fuzz_compare);
+our @EXPORT_OK = qw(fuzz_statement fuzz_view fuzz_compare);
 
 my @toggles = qw(seqscan indexscan hashjoin nestloop mergejoin hashagg sort material memoize
   incremental_sort bitmapscan);
@@ -53,6 +54,23 @@ sub fuzz_statement
 	# in a set, ties have the order of the rows
 	$before = "SET max_parallel_workers_per_gather = 0; $before" if "$before$query" =~ /rerank_agg/;
 	return { before => $before, query => $query, after => $after };
+}
+
+# The query of a materialized view, which has names and types of its columns,
+# and what runs before it.  Neither in parallel nor under a function that may be:
+# then the order of the rows, and what a LIMIT takes of them, is anybody's guess.
+sub fuzz_view
+{
+	my $before = settings();
+	my $query = select_of(int(rand(17)));
+
+	$before =~ s/\Q$parallel\E//;
+	$query =~ s/\bscore_safe\(/retro_star_score(/g;
+	# words that documents of 054_refresh_pairs.pl have
+	$query =~ s/'q'/'query'/g;
+	$query =~ s/'r'/'view'/g;
+	return { before => "SET max_parallel_workers_per_gather = 0; $before",
+		query => "SELECT x::text AS x FROM ($query) x" };
 }
 
 sub pick { return $_[ int(rand(@_)) ]; }
@@ -174,6 +192,7 @@ sub select_of
 	}
 	return "SELECT d.cat, " . pick('max', 'min', 'count') . '(' . number('d') . ')' . pick('', ' FILTER (WHERE ' . condition('d') . ')') . ", count(*) $from" . where() . ' GROUP BY 1' . pick('', ' HAVING max(' . number('d') . ') > 60') . order(3) . limit() if $kind == 5;
 	return 'SELECT round((' . number('d') . ")::numeric, -1) b, count(*), retro_star_score('q', min(d.body)) $from" . where() . ' GROUP BY 1' . order(3) . limit() if $kind == 6;
+	return 'SELECT d.id, ' . window_of() . ', ' . window_of() . " $from" . where() . order(3) . limit() if $kind == 7 && rand() < 0.5;
 	return 'SELECT d.id, rank() OVER (PARTITION BY d.cat ORDER BY ' . number('d') . '), max(' . score('d') . ') OVER (ORDER BY d.id' . pick('', ' ROWS BETWEEN 3 PRECEDING AND CURRENT ROW', ' ROWS BETWEEN 1 FOLLOWING AND 3 FOLLOWING', ' GROUPS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING') . ") $from" . where() . order(3) . limit() if $kind == 7;
 	return 'SELECT DISTINCT ' . pick('', 'ON (d.cat) ') . 'd.cat, ' . number('d') . " $from" . where() . ' ORDER BY 1, 2' . limit() if $kind == 8;
 	return 'WITH c AS ' . pick('', 'MATERIALIZED ') . '(SELECT d.*, ' . number('d') . " x $from" . where() . ') SELECT d.id, d.x, ' . number('d') . ' FROM c d WHERE ' . pick('d.x > 50', 'true', condition('d'), 'd.x > (SELECT avg(x) FROM c)') . order(3) . limit() if $kind == 9;
@@ -189,13 +208,25 @@ sub select_of
 	return 'SELECT d.cat, d.id % 2, array_agg(d.id ORDER BY ' . number('d') . ', d.id), count(DISTINCT ' . number('d') . ") $from" . where() . ' GROUP BY ' . pick('GROUPING SETS ((1), (2), ())', 'CUBE (1, 2)', '1, 2') . ' ORDER BY 1, 2' . limit();
 }
 
+# A window function that is no aggregate, over rows in an order of their own
+sub window_of
+{
+	my $of = number('d');
+	my $function = pick("lag($of)", "lag($of)", "lead($of)", "lag($of, 2)", "lead($of, 3)", "lag($of, -1)",
+		"lag($of, 1, " . number('d') . ')', "lead($of, 0)", "lag($of, d.cat)", "first_value($of)", "last_value($of)",
+		"nth_value($of, 2)", "nth_value(d.id, 1 + ($of)::int % 3)");
+
+	return "$function OVER (" . pick('', 'PARTITION BY d.cat ', 'PARTITION BY d.id % 2, d.cat ', 'PARTITION BY d.id / 2 ')
+	  . 'ORDER BY d.id' . pick('', '', ' ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING', ' ROWS 2 PRECEDING') . ')';
+}
+
 # Ranked sets of documents, in groups
 sub sets_of
 {
 	my ($table, $query) = (pick('docs', 'pdocs'), pick("'q'", "'r'", 's.q'));
 	my $from = $query eq 's.q' ? "$table d JOIN qs s ON " . pick('d.cat = s.cat', 'true') : "$table d";
 	my $group = $query eq 's.q' ? pick('s.q', 's.q, d.cat', 'ROLLUP (d.cat), s.q') : pick('d.cat', 'CUBE (d.cat, d.id % 2)', 'ROLLUP (d.cat, d.id % 3)');
-	my $set = "retro_star_rerank_agg($query, d.id, " . text_of('d', undef, 1) . pick('', '', ', 3') . pick('', '', ' ORDER BY d.id DESC') . ')'
+	my $set = "retro_star_rerank_agg($query, d.id, " . text_of('d', undef, 1) . pick('', '', ', 3', ', 3, d.id') . pick('', '', ' ORDER BY d.id DESC') . ')'
 	  . pick('', '', ' FILTER (WHERE ' . condition('d') . ')');
 
 	return "SELECT count(*), max(d.id), min(d.id), $set" . pick('', ', max(' . score('d') . ')')

@@ -13,7 +13,16 @@ use strict;
 use warnings;
 
 use Exporter 'import';
-our @EXPORT_OK = qw(prefetch_schema prefetch_shapes);
+our @EXPORT_OK = qw(prefetch_schema prefetch_tables prefetch_shapes without_notice);
+
+# Without what is told where prefetching is on and calls are serial all the same
+sub without_notice
+{
+	my ($said) = @_;
+
+	$said =~ s/^(?:psql:\S+ )?NOTICE:  calls of retro_star_score\(\) are made one after another\nDETAIL:.*\nHINT:.*\n//mg;
+	return $said;
+}
 
 sub prefetch_schema
 {
@@ -71,6 +80,39 @@ VACUUM ANALYZE;
 EOS
 }
 
+# What makes the tables docs and pdocs of that schema tables of another kind:
+# "hypertable", TimescaleDB's; "foreign", of the same database, pdocs with
+# partitions that are read asynchronously.
+sub prefetch_tables
+{
+	my ($kind) = @_;
+
+	return <<'EOS' if $kind eq 'hypertable';
+SET client_min_messages = warning;
+CREATE EXTENSION timescaledb;
+SELECT FROM create_hypertable('docs', 'id', chunk_time_interval => 40, migrate_data => true);
+DROP TABLE pdocs;
+CREATE TABLE pdocs(id int NOT NULL, cat int, body text);
+SELECT FROM create_hypertable('pdocs', 'id', chunk_time_interval => 50);
+INSERT INTO pdocs SELECT id, cat, body FROM docs;
+ANALYZE;
+EOS
+	return <<'EOS' if $kind eq 'foreign';
+CREATE EXTENSION postgres_fdw;
+SELECT format('CREATE SERVER here FOREIGN DATA WRAPPER postgres_fdw OPTIONS (host %L, port %L, dbname %L, async_capable %L)',
+  split_part(current_setting('unix_socket_directories'), ',', 1), current_setting('port'), current_database(), 'true') \gexec
+SELECT format('CREATE USER MAPPING FOR %I SERVER here OPTIONS (user %L)', current_user, current_user) \gexec
+ALTER TABLE docs RENAME TO docs_there;
+CREATE FOREIGN TABLE docs(id int, cat int, lang text, title text, body text, emb_distance float8, s float8)
+  SERVER here OPTIONS (table_name 'docs_there');
+ALTER TABLE pdocs DETACH PARTITION pdocs1;
+ALTER TABLE pdocs DETACH PARTITION pdocs0;
+CREATE FOREIGN TABLE pdocs_there1 PARTITION OF pdocs FOR VALUES IN (2, 3) SERVER here OPTIONS (table_name 'pdocs1');
+CREATE FOREIGN TABLE pdocs_there0 PARTITION OF pdocs FOR VALUES IN (0, 1) SERVER here OPTIONS (table_name 'pdocs0');
+EOS
+	return '';
+}
+
 my $score = "S('q', body)";
 my $parallel =
   'SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0; SET min_parallel_table_scan_size = 0;';
@@ -79,10 +121,13 @@ my $policy = "BEGIN; ALTER TABLE docs ENABLE ROW LEVEL SECURITY; ALTER TABLE doc
 my $rls = sprintf($policy, "lang = 'en'");
 my $docs_after = 'SELECT id, s FROM docs ORDER BY id; ROLLBACK;';
 
+# Those that this version of PostgreSQL (170002 or the like) understands
 sub prefetch_shapes
 {
+	my ($version) = @_;
 	my @shapes = (plain(), filters(), joins(), groups(), sets(), subqueries(), changes(), partitions(),
-		cursors(), parallel(), functions(), conditions(), security(), limits(), refused(), types());
+		cursors(), parallel(), functions(), conditions(), security(), limits(), refused(), types(),
+		$version >= 190000 ? new_in_19() : ());
 
 	foreach my $shape (@shapes)
 	{
@@ -195,6 +240,23 @@ sub groups
 		shape('window aggregate, filter', "SELECT id, count($score) FILTER (WHERE lang = 'en') OVER (ORDER BY id) FROM docs ORDER BY id"),
 		shape('window aggregate, moving', "SELECT id, max($score) OVER (ORDER BY id ROWS BETWEEN 2 PRECEDING AND CURRENT ROW) FROM docs ORDER BY id"),
 		shape('score of a window function', "SELECT id, S('q', row_number() OVER (ORDER BY id DESC)::text) FROM docs ORDER BY id"),
+		shape('lag', "SELECT id, lag($score) OVER (ORDER BY id) FROM docs ORDER BY id"),
+		shape('lag, in partitions', "SELECT id, lag($score) OVER (PARTITION BY cat, lang ORDER BY id) FROM docs ORDER BY id"),
+		shape('lag, partitions of one row', "SELECT id, lag($score) OVER (PARTITION BY id) FROM docs ORDER BY id"),
+		shape('lag, windows of one row', "SELECT id, lag($score) OVER (ORDER BY id) FROM docs ORDER BY id", before => 'SET retrostar.prefetch_window = 1;'),
+		shape('lead, more than one row, in partitions', "SELECT id, lead($score, 3) OVER (PARTITION BY cat ORDER BY id) FROM docs ORDER BY id"),
+		shape('lag, further than a partition has rows', "SELECT id, lag($score, 50) OVER (PARTITION BY cat ORDER BY id) FROM docs ORDER BY id"),
+		shape('lag back and forth', "SELECT id, lag($score, -2) OVER w, lead(S('r', body), -1) OVER w, lag(S('t', body), 0) OVER w FROM docs WINDOW w AS (PARTITION BY cat ORDER BY id) ORDER BY id"),
+		shape('lag and lead of the same, and itself', "SELECT id, $score, lag($score) OVER w, lead($score) OVER w FROM docs WINDOW w AS (PARTITION BY lang ORDER BY id) ORDER BY id"),
+		shape('lag and a window aggregate of the same', "SELECT id, lag($score) OVER w, max($score) OVER w FROM docs WINDOW w AS (PARTITION BY cat ORDER BY id) ORDER BY id"),
+		shape('lag, score as default and offset', "SELECT id, lag($score, 2, S('d', body)) OVER w, lag(id, (S('o', body) / 50)::int) OVER w FROM docs WINDOW w AS (PARTITION BY cat ORDER BY id) ORDER BY id"),
+		shape('lag under a condition', "SELECT id, lag(CASE WHEN lang = 'en' THEN $score END) OVER (PARTITION BY cat ORDER BY id) FROM docs ORDER BY id"),
+		shape('lag, null partition', "SELECT id, lag($score) OVER (PARTITION BY nullif(cat, 2) ORDER BY id) FROM docs ORDER BY id"),
+		shape('lag, error in the arguments of the last row', "SELECT id, lag(S('q', (100 / (200 - id))::text)) OVER (ORDER BY id) FROM docs ORDER BY id"),
+		shape('lead, error in the arguments of first rows', "SELECT id, lead(S('q', (100 / (id - 5))::text)) OVER (PARTITION BY (id - 5) / 200, id > 4 ORDER BY id) FROM docs ORDER BY id"),
+		shape('lag, limit', "SELECT id, lag($score) OVER (ORDER BY emb_distance) FROM docs ORDER BY emb_distance LIMIT 5", before => 'SET enable_seqscan = off;', extra => 16),
+		shape('lag, rescanned', "SELECT qid, (SELECT max(x) FROM (SELECT lag(S(qs.q, body)) OVER (PARTITION BY lang ORDER BY id) x FROM docs WHERE docs.cat = qs.cat AND id <= 60) y) FROM qs ORDER BY 1"),
+		shape('first and last value of frames', "SELECT id, first_value($score) OVER (PARTITION BY cat ORDER BY id ROWS BETWEEN CURRENT ROW AND 2 FOLLOWING), last_value(S('r', body)) OVER (ORDER BY id ROWS 3 PRECEDING), nth_value(id, 1 + ${score}::int % 2) OVER (PARTITION BY lang ORDER BY id) FROM docs ORDER BY id"),
 		shape('run condition above', "SELECT * FROM (SELECT row_number() OVER (ORDER BY emb_distance) n, sc FROM (SELECT emb_distance, $score sc FROM docs ORDER BY emb_distance OFFSET 0) y) x WHERE n < 3", before => 'SET enable_seqscan = off; SET enable_sort = off;', extra => 8),
 		shape('run condition above, in partitions', "SELECT * FROM (SELECT row_number() OVER (PARTITION BY emb_distance ORDER BY emb_distance) n, sc FROM (SELECT emb_distance, $score sc FROM docs ORDER BY emb_distance OFFSET 0) y) x WHERE n < 2 ORDER BY sc", before => 'SET enable_seqscan = off; SET enable_sort = off;'),
 		shape('distinct', "SELECT DISTINCT round(${score}::numeric, -1) FROM docs ORDER BY 1"),
@@ -231,6 +293,8 @@ sub sets
 		shape('sets, first pass of a few', "SELECT q, retro_star_rerank_agg(q, id, body) $from", before => "$sorted SET retrostar.passes = '5\@1,2\@3';"),
 		shape('sets, first pass of a few, sorted', "SELECT q, retro_star_rerank_agg(q, id, body ORDER BY emb_distance) $from", before => "$sorted SET retrostar.passes = '5\@1,2\@3';"),
 		shape('sets, first pass of a few, one query', "SELECT lang, retro_star_rerank_agg('q', id, body) FROM docs GROUP BY lang ORDER BY lang", before => "$sorted SET retrostar.passes = '30\@1,2\@3';"),
+		shape('sets, priors', "SELECT q, retro_star_rerank_agg(q, id, body, 2, -emb_distance) $from", before => $sorted),
+		shape('sets, the best by prior', "SELECT q, retro_star_rerank_agg(q, id, body, 2, -emb_distance) $from", before => "$sorted SET retrostar.passes = '5\@1,2\@3';"),
 		shape('sets, rollup', "SELECT cat, lang, retro_star_rerank_agg('q', id, body, 3) FROM docs WHERE id <= 40 GROUP BY ROLLUP (cat, lang) ORDER BY 1, 2", before => $sorted),
 		shape('sets, cube', "SELECT cat, lang, retro_star_rerank_agg('q', id, body, 3) FROM docs WHERE id <= 40 GROUP BY CUBE (cat, lang) ORDER BY 1, 2"),
 		shape('sets and scores', "SELECT cat, max($score), retro_star_rerank_agg('q', id, body, 2) FROM docs GROUP BY cat ORDER BY cat", before => $sorted),
@@ -446,6 +510,11 @@ sub refused
 		shape('left join filter', "SELECT qid, id FROM qs LEFT JOIN docs ON qs.cat = docs.cat AND id <= 10 AND S(q, body) > 90 ORDER BY 1, 2", node => 0),
 		shape('window with run condition', "SELECT * FROM (SELECT id, row_number() OVER (ORDER BY id) rn, S('q', body || count(*) OVER (PARTITION BY cat)) FROM docs) x WHERE rn <= 20", node => 0),
 		shape('frame without the row itself', "SELECT id, sum($score) OVER (ORDER BY id ROWS BETWEEN 5 PRECEDING AND 3 PRECEDING)::numeric(12,4) FROM docs ORDER BY id", node => 0),
+		shape('first value of all', "SELECT id, first_value($score) OVER (ORDER BY id), nth_value(S('r', body), 2) OVER (ORDER BY id) FROM docs ORDER BY id", node => 0),
+		shape('first value of peers', "SELECT id, first_value($score) OVER (ORDER BY lang RANGE BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING), last_value(S('r', body)) OVER (ORDER BY lang) FROM docs ORDER BY id", node => 0),
+		shape('frames without the row itself', "SELECT id, first_value($score) OVER (ORDER BY id ROWS BETWEEN CURRENT ROW AND 2 FOLLOWING EXCLUDE CURRENT ROW) FROM docs ORDER BY id", node => 0),
+		shape('number of tiles', "SELECT id, ntile(1 + ${score}::int) OVER (ORDER BY id) FROM docs ORDER BY id", node => 0),
+		shape('lag by what the row says', "SELECT id, lag($score, cat) OVER (ORDER BY id) FROM docs ORDER BY id", node => 0),
 		shape('correlated subquery in the arguments', "SELECT id FROM docs d WHERE id <= 40 ORDER BY S((SELECT q FROM qs WHERE qid = d.cat), body) DESC LIMIT 5", node => 0),
 		shape('returning', "UPDATE docs SET s = 1 WHERE id <= 20 RETURNING $score", node => 0, before => 'BEGIN;', after => 'ROLLBACK;'),
 		shape('volatile arguments', "SELECT count(S('q', body || random())) FROM docs WHERE id <= 40", node => 0),
@@ -473,7 +542,30 @@ sub types
 		shape('json member', "SELECT id, S('q', j->>'body') FROM typed ORDER BY id"),
 		shape('array element', "SELECT id, S('q', a[1]) FROM typed ORDER BY id"),
 		shape('concat', "SELECT id, S('q', concat_ws(' ', d, v, id)) FROM typed ORDER BY id"),
+		shape('composite column', "SELECT (x.d).id, S('q', (x.d).body) FROM (SELECT d FROM docs d OFFSET 0) x ORDER BY 2"),
+		shape('record column', "SELECT (x.r).f1, (x.r).f3 FROM (SELECT ROW(id, body, $score) r FROM docs OFFSET 0) x WHERE S('z', (x.r).f2) > 50 ORDER BY 1"),
+		shape('record column of a union, in a cte', "WITH x AS MATERIALIZED (SELECT ROW(id, body, $score) r FROM docs UNION ALL SELECT ROW(id, body, $score) FROM pdocs) SELECT (x.r).f1, S('r', (x.r).f2) FROM x WHERE (x.r).f3 > 50 ORDER BY 1, 2"),
 		shape('concat, limit', "SELECT id, S('q', concat(v, substr(c, 1, 3), id)) FROM typed LIMIT 7"),
+	);
+}
+
+sub new_in_19
+{
+	my $known = 'CREATE TEMP TABLE known(id int PRIMARY KEY, body text); INSERT INTO known SELECT id, body FROM docs WHERE id <= 5;';
+	my $new = 'INSERT INTO known SELECT id, body FROM docs WHERE id <= 12';
+	my $eager = 'SET enable_eager_aggregate = on; SET min_eager_agg_group_size = 0;';
+
+	return (
+		shape('on conflict do select', "$new AND $score > 4 ON CONFLICT (id) DO SELECT RETURNING id, body", before => $known),
+		shape('on conflict do select, score returned', "$new ON CONFLICT (id) DO SELECT RETURNING id, $score", before => $known, node => 0),
+		shape('on conflict do select, score decides', "$new ON CONFLICT (id) DO SELECT FOR UPDATE WHERE S('q', excluded.body) > 4 RETURNING id", before => $known, node => 0),
+		shape('eager aggregation', "SELECT qid, max($score), count(*) FROM qs JOIN docs USING (cat) WHERE id <= 60 GROUP BY 1 ORDER BY 1", before => $eager),
+		shape('eager aggregation of partitions', "SELECT q.cat, min(S('q', d.body)) FROM qs q JOIN pdocs d USING (cat) GROUP BY 1 ORDER BY 1", before => "$eager SET enable_partitionwise_aggregate = on; SET enable_partitionwise_join = on;"),
+		shape('lag over rows without NULL', "SELECT id, lag(S('q', CASE WHEN id % 3 > 0 THEN body END)) IGNORE NULLS OVER (ORDER BY id) FROM docs WHERE id <= 40 ORDER BY id", node => 0),
+		shape('not in, as an anti join', "SELECT id, $score FROM docs WHERE id NOT IN (SELECT qid FROM qs WHERE qid IS NOT NULL) AND id <= 40 ORDER BY 2, 1"),
+		shape('array of a query', "SELECT JSON_ARRAY(SELECT $score FROM docs WHERE id <= 20 ORDER BY 1)"),
+		shape('copy as json', "COPY (SELECT id, $score FROM docs WHERE id <= 20 ORDER BY 2, 1) TO STDOUT (FORMAT json)", node => undef),
+		shape('tid ranges in parallel', "SELECT count($score) FROM docs WHERE ctid < '(3,1)'", before => $parallel),
 	);
 }
 

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * details_test.c
- *		Tests of src/reply_details.c.
+ *		Tests of src/model/reply_details.c.
  *
  * Copyright (c) 2026, the retrostar authors
  *
@@ -12,7 +12,7 @@
 #include <string.h>
 
 #include "check.h"
-#include "reply_details.h"
+#include "model/reply_details.h"
 
 static const char *
 text_of(json_object *object, const char *key)

@@ -11,7 +11,7 @@
 #include <string.h>
 
 #include "check.h"
-#include "hide.h"
+#include "model/hide.h"
 
 /* What becomes of "text", in a copy of the exact size */
 static char *

@@ -1,14 +1,14 @@
 /*-------------------------------------------------------------------------
  *
  * histogram_test.c
- *		Tests of src/histogram.c.
+ *		Tests of src/shared/histogram.c.
  *
  * Copyright (c) 2026, the retrostar authors
  *
  *-------------------------------------------------------------------------
  */
 #include "check.h"
-#include "histogram.h"
+#include "shared/histogram.h"
 
 static RstarHistogram histogram;
 

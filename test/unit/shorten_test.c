@@ -14,7 +14,7 @@
 #include <string.h>
 
 #include "check.h"
-#include "shorten.h"
+#include "model/shorten.h"
 
 static uint64_t seed = 88172645463325252;
 
@@ -133,6 +133,7 @@ send(size_t doc_len, double density, int limit, int max_tokens, Words words, dou
 		sent.text_len = fixed + kept;
 		sent.doc_len = kept;
 		sent.limit_tokens = words == NOTHING ? 0 : limit;
+		sent.at_least = words == AT_LEAST;
 		sent.prompt_tokens = words == EXACT ? tokens :
 			words == AT_LEAST ? limit - max_tokens + 1 : 0;
 		if (rstar_shorten_to(&sent) == 0)
@@ -219,6 +220,76 @@ test_rounds(void)
 	}
 }
 
+/* Documents of one density, as replies to them tell; the prompt is that of send() */
+static RstarDensity
+learnt(double density, size_t shortest, size_t longest)
+{
+	RstarDensity known = {0};
+
+	for (int i = 0; i < 100; i++)
+	{
+		size_t		len = shortest + any() % (longest - shortest + 1);
+
+		rstar_density_add(&known, 2500 + len, (int) (2500 / 4.5 + len / density));
+	}
+	return known;
+}
+
+static void
+test_density(void)
+{
+	static const double densities[] = {1.5, 2.5, 3.5, 4.5, 5.5};
+	RstarDensity known = {0};
+
+	CASE("nothing is known");
+	CHECK_INT((long long) rstar_density_tokens(&known, 1000), 0);
+	CASE("what cannot be is not learnt");
+	rstar_density_add(&known, 0, 5);
+	rstar_density_add(&known, 1000, 0);
+	rstar_density_add(&known, 1000, -1);
+	rstar_density_add(&known, 1000, 2147483647);
+	rstar_density_add(&known, 1000, 1);
+	CHECK_INT(known.n, 0);
+	CASE("one text");
+	rstar_density_add(&known, 4000, 1000);
+	CHECK_INT((long long) rstar_density_tokens(&known, 8000), 2000);
+	CASE("short texts do not say less than nothing of an empty one");
+	known = learnt(0.6, 2000, 4000);
+	CHECK(rstar_density_tokens(&known, 1) >= 1);
+	CASE("a server that counts to its limit, and replies that say how dense texts are");
+	for (size_t i = 0; i < sizeof(densities) / sizeof(densities[0]); i++)
+	{
+		for (size_t len = 12000; len < 200000; len += 7919)
+		{
+			RstarTooLong sent = {.text_len = 2500 + len,.doc_len = len,.limit_tokens = 8192,
+				.prompt_tokens = 8192 - 1024 + 1,.at_least = true,.max_tokens = 1024};
+			double		tokens = 2500 / 4.5 + len / densities[i];
+
+			if (tokens <= 8192 - 1024)
+				continue;
+			known = learnt(densities[i], 1000, 12000);
+			sent.expected = rstar_density_tokens(&known, sent.text_len);
+			sent.other_expected = rstar_density_tokens(&known, 2500);
+			CHECK(sent.expected > tokens * 0.98 && sent.expected < tokens * 1.02);
+			tokens = 2500 / 4.5 + rstar_shorten_to(&sent) / densities[i];
+			CHECK(tokens <= 8192 - 1024);
+			CHECK(tokens >= (8192 - 1024) * 0.95);
+		}
+	}
+	CASE("a bound is no count, and what is expected no less than a bound");
+	{
+		RstarTooLong sent = {.text_len = 20000,.doc_len = 20000,.limit_tokens = 2016,.prompt_tokens = 2017,
+			.at_least = true,.expected = 4000};
+
+		CHECK_INT((long long) rstar_shorten_to(&sent), 9791);
+		sent.expected = 1000;
+		CHECK(rstar_shorten_to(&sent) < 20000);
+		sent.at_least = false;
+		sent.expected = 4000;
+		CHECK_INT((long long) rstar_shorten_to(&sent), 11750);
+	}
+}
+
 /* The text has 4 bytes to a token but for the document */
 static long long
 keep(size_t text_len, size_t doc_len, int tokens, int limit, int max_tokens, int round)
@@ -232,10 +303,10 @@ keep(size_t text_len, size_t doc_len, int tokens, int limit, int max_tokens, int
 static void
 test_single(void)
 {
-	CASE("what fits, less a thirty-second part of it");
-	CHECK_INT(keep(10000, 10000, 2500, 1016, 0, 0), 3875);
+	CASE("what fits, less a forty-eighth part of it");
+	CHECK_INT(keep(10000, 10000, 2500, 1016, 0, 0), 3916);
 	CASE("each round cuts more than the one before");
-	CHECK_INT(keep(10000, 10000, 2500, 2496, 0, 0), 9610);
+	CHECK_INT(keep(10000, 10000, 2500, 2496, 0, 0), 9713);
 	CHECK_INT(keep(10000, 10000, 2500, 2496, 0, 1), 7500);
 	CHECK_INT(keep(10000, 10000, 2500, 2496, 0, 2), 5000);
 	CHECK_INT(keep(10000, 10000, 2500, 2496, 0, 5), 5000);
@@ -244,7 +315,7 @@ test_single(void)
 	CHECK_INT(keep(6000, 2000, 1500, 916, 0, 0), 250);
 	CHECK_INT(keep(6000, 2000, 1150, 316, 0, 0), 0);
 	CASE("a longer answer than there is room for, besides: half of that is the prompt's");
-	CHECK_INT(keep(12000, 10000, 3000, 1024, 2048, 0), 46);
+	CHECK_INT(keep(12000, 10000, 3000, 1024, 2048, 0), 47);
 }
 
 int
@@ -254,5 +325,6 @@ main(void)
 	test_single();
 	test_random_cuts();
 	test_rounds();
+	test_density();
 	return check_end("shorten_test");
 }
