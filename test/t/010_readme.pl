@@ -25,6 +25,7 @@ my %kinds = (
 	'sql hub' => '071_shared_nodes.pl',
 	'sql node' => '071_shared_nodes.pl',
 	'sql uninstall' => '069_uninstall.pl',
+	'sql sizing' => '012_reference.pl',
 	exporter => '070_metrics.pl',
 	sh => '014_commands.pl',
 	perl => '014_commands.pl',

@@ -24,6 +24,7 @@ functions();
 tables();
 views();
 error_codes();
+sizing();
 links($_) foreach pages();
 ways_in();
 done_testing();
@@ -55,6 +56,17 @@ sub quoted
 {
 	my ($cell) = @_;
 	return $cell =~ /`([^`]*)`/g;
+}
+
+# The table of sizes is what the query above it gives
+sub sizing
+{
+	my $text = page('doc/operations.md');
+	my ($query) = $text =~ /^```sql sizing\n(.*?);\n```$/ms;
+
+	die 'there is no query of sizes' unless defined $query;
+	is_deeply([ table_rows($text, 'pairs a day') ], [ rows($query) ], 'sizes are as computed');
+	return;
 }
 
 # Rows of a query
