@@ -28,6 +28,7 @@
 
 #include "base/encoding.h"
 #include "base/settings.h"
+#include "base/version.h"
 #include "functions/args.h"
 #include "model/server.h"
 #include "session/failure.h"
@@ -47,6 +48,7 @@ typedef enum Verdict
 	CHECK_FAILED
 } Verdict;
 
+static bool check_version(ReturnSetInfo *rsinfo);
 static bool check_worker(ReturnSetInfo *rsinfo);
 static void check_hub(ReturnSetInfo *rsinfo, Oid serverid, const char *hub);
 static void check_endpoint(Oid serverid, Oid mapping, int endpoint, RstarResult *result);
@@ -57,18 +59,26 @@ Datum
 retrostar_check(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	const RstarServer *server = rstar_server_resolve(rstar_arg_string(fcinfo, 0));
-	Oid			serverid = server->serverid;
-	char	   *name = pstrdup(server->name);
-	int			nurls = server->nurls;
-	char	  **urls = palloc(nurls * sizeof(char *));
-	char	   *hub = server->shared_cache ? pstrdup(server->shared_cache) : NULL;
+	const RstarServer *server;
+	Oid			serverid;
+	char	   *name;
+	int			nurls;
+	char	  **urls;
+	char	   *hub;
 	Oid			mapping;
 
+	InitMaterializedSRF(fcinfo, 0);
+	if (!check_version(rsinfo))
+		return (Datum) 0;
+	server = rstar_server_resolve(rstar_arg_string(fcinfo, 0));
+	serverid = server->serverid;
+	name = pstrdup(server->name);
+	nurls = server->nurls;
+	urls = palloc(nurls * sizeof(char *));
+	hub = server->shared_cache ? pstrdup(server->shared_cache) : NULL;
 	for (int i = 0; i < nurls; i++)
 		urls[i] = pstrdup(server->urls[i].text);
 	mapping = rstar_server_mapping(serverid, GetUserId());
-	InitMaterializedSRF(fcinfo, 0);
 	if (!check_worker(rsinfo))
 		return (Datum) 0;
 	if (hub != NULL)
@@ -87,6 +97,18 @@ retrostar_check(PG_FUNCTION_ARGS)
 				  result.elapsed_us);
 	}
 	return (Datum) 0;
+}
+
+/* A row only when something is wrong: then nothing else could be right */
+static bool
+check_version(ReturnSetInfo *rsinfo)
+{
+	RstarVersionFault fault = rstar_version_fault();
+
+	if (fault.message == NULL)
+		return true;
+	check_row(rsinfo, "version", CHECK_FAILED, psprintf("%s.  %s", fault.message, fault.hint), 0);
+	return false;
 }
 
 static bool
