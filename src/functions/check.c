@@ -4,8 +4,9 @@
  *		retrostar.check(): whether the endpoints of a server answer, and serve
  *		the model.
  *
- * One row for the worker, and what helps it; one for its hub, if it has one; one for each endpoint.  What is wrong is in the rows;
- * only a missing privilege or server is an error.
+ * One row for the worker, and what helps it; one for its hub, if it has one; one
+ * for each endpoint; and one where versions differ or a text found no room.  What
+ * is wrong is in the rows; only a missing privilege or server is an error.
  *
  * The question goes through queue and worker as a sample does, so that what is
  * checked is the way that samples go.
@@ -28,6 +29,7 @@
 
 #include "base/encoding.h"
 #include "base/settings.h"
+#include "base/version.h"
 #include "functions/args.h"
 #include "model/server.h"
 #include "session/failure.h"
@@ -36,6 +38,7 @@
 #include "shared/hubs.h"
 #include "shared/launch.h"
 #include "shared/progress.h"
+#include "shared/state.h"
 
 PG_FUNCTION_INFO_V1(retrostar_check);
 
@@ -47,7 +50,9 @@ typedef enum Verdict
 	CHECK_FAILED
 } Verdict;
 
+static bool check_version(ReturnSetInfo *rsinfo);
 static bool check_worker(ReturnSetInfo *rsinfo);
+static void check_memory(ReturnSetInfo *rsinfo);
 static void check_hub(ReturnSetInfo *rsinfo, Oid serverid, const char *hub);
 static void check_endpoint(Oid serverid, Oid mapping, int endpoint, RstarResult *result);
 static void check_row(ReturnSetInfo *rsinfo, const char *endpoint, Verdict verdict,
@@ -57,20 +62,29 @@ Datum
 retrostar_check(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	const RstarServer *server = rstar_server_resolve(rstar_arg_string(fcinfo, 0));
-	Oid			serverid = server->serverid;
-	char	   *name = pstrdup(server->name);
-	int			nurls = server->nurls;
-	char	  **urls = palloc(nurls * sizeof(char *));
-	char	   *hub = server->shared_cache ? pstrdup(server->shared_cache) : NULL;
+	const RstarServer *server;
+	Oid			serverid;
+	char	   *name;
+	int			nurls;
+	char	  **urls;
+	char	   *hub;
 	Oid			mapping;
 
+	InitMaterializedSRF(fcinfo, 0);
+	if (!check_version(rsinfo))
+		return (Datum) 0;
+	server = rstar_server_resolve(rstar_arg_string(fcinfo, 0));
+	serverid = server->serverid;
+	name = pstrdup(server->name);
+	nurls = server->nurls;
+	urls = palloc(nurls * sizeof(char *));
+	hub = server->shared_cache ? pstrdup(server->shared_cache) : NULL;
 	for (int i = 0; i < nurls; i++)
 		urls[i] = pstrdup(server->urls[i].text);
 	mapping = rstar_server_mapping(serverid, GetUserId());
-	InitMaterializedSRF(fcinfo, 0);
 	if (!check_worker(rsinfo))
 		return (Datum) 0;
+	check_memory(rsinfo);
 	if (hub != NULL)
 		check_hub(rsinfo, serverid, hub);
 	for (int i = 0; i < nurls; i++)
@@ -89,6 +103,18 @@ retrostar_check(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
+/* A row only when something is wrong: then nothing else could be right */
+static bool
+check_version(ReturnSetInfo *rsinfo)
+{
+	RstarVersionFault fault = rstar_version_fault();
+
+	if (fault.message == NULL)
+		return true;
+	check_row(rsinfo, "version", CHECK_FAILED, psprintf("%s.  %s", fault.message, fault.hint), 0);
+	return false;
+}
+
 static bool
 check_worker(ReturnSetInfo *rsinfo)
 {
@@ -98,7 +124,7 @@ check_worker(ReturnSetInfo *rsinfo)
 	if (!rstar_queue_ready())
 	{
 		check_row(rsinfo, "worker", CHECK_FAILED,
-				  "retrostar is not in shared_preload_libraries", 0);
+				  "retrostar is not in shared_preload_libraries; add it there, and restart PostgreSQL", 0);
 		return false;
 	}
 	PG_TRY();
@@ -127,6 +153,25 @@ check_worker(ReturnSetInfo *rsinfo)
 				  "waits for scores, and elsewhere only with client_connection_check_interval, "
 				  "which is 0", 0);
 	return ok;
+}
+
+/* A row only where a text was too long since PostgreSQL was started */
+static void
+check_memory(ReturnSetInfo *rsinfo)
+{
+	RstarQueueState state;
+	int64		kb = rstar_shared_memory;
+
+	rstar_state_read(&state);
+	if (state.refused_text == 0)
+		return;
+	/* A text may have half of it, less what holds it together */
+	while (kb * 1024 < 2 * state.refused_text || kb == rstar_shared_memory)
+		kb *= 2;
+	check_row(rsinfo, "shared memory", CHECK_FAILED,
+			  psprintf("a request of " INT64_FORMAT " bytes was too long for retrostar.shared_memory, which is %d kB; "
+					   "set it to " INT64_FORMAT "MB, for example, and restart PostgreSQL",
+					   state.refused_text, rstar_shared_memory, Max(kb / 1024, 1)), 0);
 }
 
 /* What the worker found last: it connects when there is something to ask */

@@ -257,6 +257,7 @@ measure(Samples *samples)
 	samples->spread = sqrt(squares / Max(samples->ncounted - 1, 1));
 }
 
+/* Version 0.1 has the first nine columns */
 static void
 put_row(ReturnSetInfo *rsinfo, int sample, const Samples *samples, bool cached)
 {

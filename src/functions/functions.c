@@ -21,6 +21,7 @@
 #include "utils/timestamp.h"
 
 #include "base/encoding.h"
+#include "base/version.h"
 #include "functions/args.h"
 #include "model/prompt.h"
 #include "model/reply.h"
@@ -31,6 +32,7 @@
 #include "shared/cache.h"
 #include "shared/queue.h"
 
+PG_FUNCTION_INFO_V1(retrostar_version);
 PG_FUNCTION_INFO_V1(retrostar_task_validator);
 PG_FUNCTION_INFO_V1(retrostar_retro_star_score);
 PG_FUNCTION_INFO_V1(retrostar_retro_star_prompt);
@@ -43,6 +45,21 @@ PG_FUNCTION_INFO_V1(retrostar_pause);
 PG_FUNCTION_INFO_V1(retrostar_resume);
 
 static const char *outcome_name(const RstarReply *reply);
+
+Datum
+retrostar_version(PG_FUNCTION_ARGS)
+{
+	char	   *sql = rstar_version_sql();
+	TupleDesc	desc;
+	Datum		values[2];
+	bool		nulls[2] = {false, sql == NULL};
+
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	values[0] = CStringGetTextDatum(RSTAR_VERSION);
+	values[1] = sql != NULL ? CStringGetTextDatum(sql) : (Datum) 0;
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
+}
 
 /* Of the table's constraint */
 Datum

@@ -48,6 +48,7 @@
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
+#include "base/version.h"
 #include "functions/matview.h"
 #include "session/memo.h"
 #include "session/score.h"
@@ -122,6 +123,7 @@ retrostar_refresh(PG_FUNCTION_ARGS)
 
 	require_nonatomic(fcinfo);
 	rstar_queue_require();
+	rstar_version_require();
 	PreventCommandDuringRecovery("retrostar.refresh()");
 	if (PG_ARGISNULL(0))
 		ereport(ERROR,

@@ -175,14 +175,14 @@ element(const void *holder, int i)
 	return value;
 }
 
-/* NaN for documents without one; NULL when there are none */
+/* NaN for documents without one; NULL when there are none, as in version 0.1 */
 static double *
 rerank_priors(FunctionCallInfo fcinfo, int ndocs)
 {
 	Elements	elements;
 	double	   *priors;
 
-	if (PG_ARGISNULL(RERANK_PRIORS))
+	if (PG_NARGS() <= RERANK_PRIORS || PG_ARGISNULL(RERANK_PRIORS))
 		return NULL;
 	take_apart(PG_GETARG_ARRAYTYPE_P(RERANK_PRIORS), &elements);
 	if (elements.n != ndocs)
@@ -216,7 +216,7 @@ rerank_prior_weight(FunctionCallInfo fcinfo)
 {
 	double		weight;
 
-	if (PG_ARGISNULL(RERANK_PRIOR_WEIGHT))
+	if (PG_NARGS() <= RERANK_PRIOR_WEIGHT || PG_ARGISNULL(RERANK_PRIOR_WEIGHT))
 		return get_float8_nan();
 	weight = PG_GETARG_FLOAT8(RERANK_PRIOR_WEIGHT);
 	if (!(weight >= 0 && weight < 1))
@@ -226,6 +226,7 @@ rerank_prior_weight(FunctionCallInfo fcinfo)
 	return weight;
 }
 
+/* Version 0.1 has the first four columns */
 static void
 put_row(ReturnSetInfo *rsinfo, const NullableDatum *id, const RstarRanked *ranked, int rank)
 {

@@ -132,13 +132,12 @@ row_datum(FunctionCallInfo fcinfo, Row *row)
 	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), row->values, row->nulls));
 }
 
-/* What is missing of it is null */
+/* What is missing of it is null; of an earlier version, some is not asked for */
 static void
 put_row(FunctionCallInfo fcinfo, Row *row)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 
-	Assert(row->n <= rsinfo->setDesc->natts);
 	while (row->n < rsinfo->setDesc->natts)
 		add(row, (Datum) 0, true);
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, row->values, row->nulls);
@@ -243,6 +242,7 @@ endpoint_row(Row *row, const RstarServer *server, int i, TimestampTz stats_reset
 	add(row, error ? CStringGetTextDatum(error) : (Datum) 0, error == NULL);
 	add_time(row, now.last_error_at);
 	add_time(row, stats_reset);
+	add_bigint(row, now.counts.cached_tokens);
 }
 
 static void
@@ -262,7 +262,6 @@ add_counts(Row *row, const RstarCounts *counts)
 		add_bigint(row, counts->ended[i]);
 	add_bigint(row, counts->prompt_tokens);
 	add_bigint(row, counts->completion_tokens);
-	add_bigint(row, counts->cached_tokens);
 	add_latency(row, rstar_histogram_mean(&counts->latency));
 	for (int i = 0; i < lengthof(percentiles); i++)
 		add_latency(row, rstar_histogram_percentile(&counts->latency, percentiles[i]));

@@ -49,6 +49,7 @@
 #include "base/closest.h"
 #include "base/compat.h"
 #include "base/settings.h"
+#include "base/version.h"
 #include "model/dialect.h"
 #include "model/header.h"
 #include "model/key_file.h"
@@ -168,6 +169,7 @@ rstar_server_resolve(const char *name)
 		return resolved.server;
 
 	rstar_server_init();
+	rstar_version_require();
 	resolved.server = NULL;
 	if (wanted != NULL)
 		serverid = find_named(wanted, is_setting);

@@ -38,6 +38,7 @@
 #include "base/compat.h"
 #include "base/encoding.h"
 #include "base/settings.h"
+#include "base/version.h"
 #include "model/task.h"
 #include "model/template.h"
 
@@ -58,6 +59,7 @@ enum
 	COLUMN_QUERY_TYPE,
 	COLUMN_DOC_TYPE,
 	COLUMN_RELEVANCE_DEFINITION,
+	COLUMN_BUILTIN,
 	COLUMN_TEMPLATE,
 	COLUMN_SCALE,
 	COLUMN_ANSWER
@@ -215,13 +217,17 @@ check_columns(Relation rel)
 
 	for (int i = COLUMN_NAME; i <= COLUMN_ANSWER; i++)
 	{
-		if (desc->natts < i || TupleDescAttr(desc, i - 1)->atttypid != TEXTOID)
-			ereport(ERROR,
-					(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-					 errmsg("table \"%s\" does not have the columns that it was created with",
-							"retrostar.task"),
-					 errdetail("Column %d is not of type %s.", i, "text"),
-					 errhint("Create the extension again.")));
+		if (i == COLUMN_BUILTIN)	/* not read */
+			continue;
+		if (desc->natts >= i && TupleDescAttr(desc, i - 1)->atttypid == TEXTOID)
+			continue;
+		rstar_version_require();
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("table \"%s\" does not have the columns that it was created with",
+						"retrostar.task"),
+				 errdetail("Column %d is not of type %s.", i, "text"),
+				 errhint("Create the extension again.")));
 	}
 }
 

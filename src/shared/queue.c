@@ -139,10 +139,13 @@ copy_text(const RstarSpec *spec, uint64 freed, dsa_pointer *body)
 	bool		full;
 	bool		alone;
 
-	if (spec->body_len > share)
-		return RSTAR_SUBMITTED_TOO_LARGE;
-
 	LWLockAcquire(rstar_shared->lock, LW_EXCLUSIVE);
+	if (spec->body_len > share)
+	{
+		rstar_shared->refused_text = Max(rstar_shared->refused_text, spec->body_len);
+		LWLockRelease(rstar_shared->lock);
+		return RSTAR_SUBMITTED_TOO_LARGE;
+	}
 	full = rstar_owner_me()->text_bytes > 0 &&
 		rstar_owner_me()->text_bytes + spec->body_len > share;
 	if (!full)
@@ -162,6 +165,8 @@ copy_text(const RstarSpec *spec, uint64 freed, dsa_pointer *body)
 	alone = !rstar_evict_details() && rstar_shared->text_bytes == 0 &&
 		rstar_shared->freed == freed;
 	text_given_back();
+	if (alone)
+		rstar_shared->refused_text = Max(rstar_shared->refused_text, spec->body_len);
 	LWLockRelease(rstar_shared->lock);
 	return alone ? RSTAR_SUBMITTED_TOO_LARGE : RSTAR_SUBMITTED_FULL;
 }

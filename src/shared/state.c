@@ -33,6 +33,7 @@ rstar_state_read(RstarQueueState *state)
 	state->free_requests = rstar_shared->free_requests_count;
 	state->free_waiters = rstar_shared->free_waiters_count;
 	state->text_bytes = rstar_shared->text_bytes;
+	state->refused_text = rstar_shared->refused_text;
 	db = rstar_shmem_database(MyDatabaseId, false);
 	if (db != NULL)
 	{

@@ -27,6 +27,7 @@ typedef struct RstarQueueState
 	int			free_requests;	/* all databases */
 	int			free_waiters;	/* all databases */
 	int64		text_bytes;		/* all databases */
+	int64		refused_text;	/* see shmem.h */
 	RstarPairCounts counts;
 	TimestampTz stats_reset;	/* 0: never */
 	int			worker_pid;		/* 0: none */

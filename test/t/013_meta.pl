@@ -1,4 +1,4 @@
-# META.json, retrostar.control and CHANGELOG.md speak of the same version, and
+# META.json, retrostar.control, changelogs, library and scripts speak of the same version, and
 # META.json is what the PGXN specification 1.0.0 wants.
 
 use strict;
@@ -40,5 +40,13 @@ is($meta->{prereqs}{runtime}{requires}{PostgreSQL}, ">= $first.0.0, < " . ($last
 
 my ($newest) = slurp_file("$top/CHANGELOG.md") =~ /^## (\S+)/m;
 is($newest, $control{default_version}, 'the newest changes are those of this version');
+my ($package) = slurp_file("$top/debian/changelog") =~ /^retrostar \(([\d.]+)-\d+\)/;
+is($package, $control{default_version}, 'so is the Debian package');
+my ($library) = slurp_file("$top/src/base/version.h") =~ /^#define RSTAR_VERSION\s+"(.*)"$/m;
+is($library, $control{default_version}, 'so is the library');
+my @scripts = glob("$top/sql/retrostar--*.sql");
+ok(-f "$top/sql/retrostar--$control{default_version}.sql", 'there is an install script');
+is_deeply([ grep { m{--([\d.]+)\.sql$} && $1 ne $control{default_version} && !-f "$top/sql/retrostar--$1--$control{default_version}.sql" } @scripts ],
+	[], 'and an upgrade script from each version before');
 
 done_testing();

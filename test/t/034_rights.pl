@@ -64,10 +64,10 @@ my %rows = (
 	'`retrostar.check`, `retrostar.cache_key`, `retrostar.cache_scope`' => {
 		sql => [ "SELECT retrostar.check('gpu')", "SELECT retrostar.cache_key('q', 'd', server => 'gpu')", "SELECT retrostar.cache_scope('gpu')" ],
 		grant => 'GRANT USAGE ON FOREIGN SERVER gpu TO role', revoke => 'REVOKE USAGE ON FOREIGN SERVER gpu FROM role' },
-	'`retro_star_prompt`, `retro_star_passages`, `retrostar.ranked`, `retrostar.ndcg`, `retrostar.recall`, `retrostar.parse_reply`' => {
+	'`retro_star_prompt`, `retro_star_passages`, `retrostar.ranked`, `retrostar.ndcg`, `retrostar.recall`, `retrostar.parse_reply`, `retrostar.version`' => {
 		everybody => 1, sql => [ "SELECT retro_star_prompt('q', 'd')", "SELECT retro_star_passages('d')",
 			"SELECT retrostar.ranked('{}'::retrostar.ranked[]::record[])", "SELECT retrostar.ndcg('{1}'::int[], '{1}', '{1}', 1)", "SELECT retrostar.recall('{1}'::int[], '{1}', 1)",
-			"SELECT retrostar.parse_reply('{}')" ] },
+			"SELECT retrostar.parse_reply('{}')", 'SELECT retrostar.version()' ] },
 	'`retrostar.stat_queue`, `stat_server`, `stat_activity`, `stat_progress`, `stat_cache`, `stat_shared`, `stat_budget`, `usage_by_day`' => {
 		everybody => 1, sql => [ 'SELECT retrostar.queue_state()', map { "SELECT * FROM retrostar.stat_$_" } qw(queue server activity progress cache shared budget) ] },
 	'`retrostar.stats_reset`' => {

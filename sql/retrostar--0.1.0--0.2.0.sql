@@ -1,0 +1,601 @@
+/* sql/retrostar--0.1.0--0.2.0.sql */
+
+-- complain if script is sourced in psql, rather than via ALTER EXTENSION
+\echo Use "ALTER EXTENSION retrostar UPDATE TO '0.2.0'" to load this file. \quit
+
+-- It makes of 0.1.0 what retrostar--0.2.0.sql makes, in the same order.
+
+-- The library first: where an older one is loaded, nothing below would work.
+DO $$
+BEGIN
+	CREATE FUNCTION retrostar.version(OUT library text, OUT sql text) RETURNS record
+		AS 'MODULE_PATHNAME', 'retrostar_version'
+		LANGUAGE C STABLE PARALLEL SAFE;
+EXCEPTION WHEN undefined_function THEN
+	RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+		MESSAGE = 'the library of retrostar that is loaded is older than version 0.2.0',
+		HINT = 'Install version 0.2.0, restart PostgreSQL, and then run: ALTER EXTENSION retrostar UPDATE;';
+END
+$$;
+COMMENT ON FUNCTION retrostar.version() IS
+	'versions of the library that is loaded and of the SQL objects; where they differ, ALTER EXTENSION retrostar UPDATE';
+
+--
+-- What views may depend on keeps its identity, under a name of its own, and
+-- makes room for what has more arguments or columns
+--
+ALTER FUNCTION @extschema@.retro_star_explain(text, text, text, text, text, text, integer, text) RENAME TO retro_star_explain_0_1;
+ALTER FUNCTION @extschema@.retro_star_explain_0_1(text, text, text, text, text, text, integer, text) SET SCHEMA retrostar;
+COMMENT ON FUNCTION retrostar.retro_star_explain_0_1(text, text, text, text, text, text, integer, text) IS
+	'retro_star_explain() of version 0.1.0, for views that were made with it';
+ALTER FUNCTION @extschema@.retro_star_rerank(text, anyarray, text[], integer, text, interval, text, text, text, text, text) RENAME TO retro_star_rerank_0_1;
+ALTER FUNCTION @extschema@.retro_star_rerank_0_1(text, anyarray, text[], integer, text, interval, text, text, text, text, text) SET SCHEMA retrostar;
+COMMENT ON FUNCTION retrostar.retro_star_rerank_0_1(text, anyarray, text[], integer, text, interval, text, text, text, text, text) IS
+	'retro_star_rerank() of version 0.1.0, for views that were made with it';
+ALTER PROCEDURE retrostar.refresh(regclass) RENAME TO refresh_0_1;
+ALTER FUNCTION retrostar.server_state(oid) RENAME TO server_state_0_1;
+ALTER FUNCTION retrostar.activity_state() RENAME TO activity_state_0_1;
+
+--
+-- Tasks
+--
+CREATE FUNCTION retrostar.task_validator(name text, template text, scale text, answer text) RETURNS boolean
+	AS 'MODULE_PATHNAME', 'retrostar_task_validator'
+	LANGUAGE C IMMUTABLE PARALLEL SAFE;
+COMMENT ON FUNCTION retrostar.task_validator(text, text, text, text) IS
+	'raises an error when template, scale and answer of a task cannot be used, else true';
+
+ALTER TABLE retrostar.task
+	ALTER query_type DROP NOT NULL,
+	ALTER doc_type DROP NOT NULL,
+	ALTER relevance_definition DROP NOT NULL,
+	ADD template text,
+	ADD scale text,
+	ADD answer text,
+	ADD CONSTRAINT task_template CHECK (retrostar.task_validator(name, template, scale, answer));
+COMMENT ON CONSTRAINT task_template ON retrostar.task IS 'each template has its places';
+COMMENT ON COLUMN retrostar.task.query_type IS 'what a query is, for the prompt; NULL: query';
+COMMENT ON COLUMN retrostar.task.doc_type IS 'what a document is, for the prompt; NULL: document';
+COMMENT ON COLUMN retrostar.task.relevance_definition IS 'when a document counts as relevant; NULL: when it can help answer the query';
+COMMENT ON COLUMN retrostar.task.template IS 'the prompt of another model than Retro*, with the places {query} and {document}';
+COMMENT ON COLUMN retrostar.task.scale IS 'lowest and highest answer to that, such as 0..10; NULL: 0..100';
+COMMENT ON COLUMN retrostar.task.answer IS 'where in the answer to that the number is, such as <answer>{score}</answer>; NULL: <score>{score}</score>';
+
+-- A publication of all tables has the rows of both sides.
+CREATE FUNCTION retrostar.replicated_task_trigfn() RETURNS trigger
+	AS 'MODULE_PATHNAME', 'retrostar_replicated_task'
+	LANGUAGE C;
+COMMENT ON FUNCTION retrostar.replicated_task_trigfn() IS 'keeps the tasks that are there, of those that a subscription brings';
+-- They are for these triggers, and nobody else's.
+REVOKE ALL ON FUNCTION retrostar.replicated_task_trigfn() FROM PUBLIC;
+CREATE TRIGGER replicated_task BEFORE INSERT OR UPDATE OR DELETE ON retrostar.task
+	FOR EACH ROW EXECUTE FUNCTION retrostar.replicated_task_trigfn();
+ALTER TABLE retrostar.task ENABLE REPLICA TRIGGER replicated_task;
+COMMENT ON TRIGGER replicated_task ON retrostar.task IS 'for what a subscription brings';
+
+--
+-- Score cache
+--
+CREATE FUNCTION retrostar.replicated_score_trigfn() RETURNS trigger
+	AS 'MODULE_PATHNAME', 'retrostar_replicated_score'
+	LANGUAGE C;
+COMMENT ON FUNCTION retrostar.replicated_score_trigfn() IS 'keeps the better row of a key, of those that a subscription brings';
+REVOKE ALL ON FUNCTION retrostar.replicated_score_trigfn() FROM PUBLIC;
+CREATE TRIGGER replicated_score BEFORE INSERT ON retrostar.score_cache
+	FOR EACH ROW EXECUTE FUNCTION retrostar.replicated_score_trigfn();
+ALTER TABLE retrostar.score_cache ENABLE REPLICA TRIGGER replicated_score;
+COMMENT ON TRIGGER replicated_score ON retrostar.score_cache IS 'for what a subscription brings';
+CREATE TRIGGER replicated_fewer BEFORE UPDATE ON retrostar.score_cache
+	FOR EACH ROW WHEN (NEW.version <> OLD.version OR cardinality(NEW.scores) < cardinality(OLD.scores)
+		OR cardinality(NEW.scores) = cardinality(OLD.scores) AND NEW.created > OLD.created)
+	EXECUTE FUNCTION retrostar.replicated_score_trigfn();
+ALTER TABLE retrostar.score_cache ENABLE REPLICA TRIGGER replicated_fewer;
+COMMENT ON TRIGGER replicated_fewer ON retrostar.score_cache IS 'for what a subscription brings';
+
+--
+-- User functions, in the schema of the extension
+--
+CREATE FUNCTION @extschema@.retro_star_explain(
+	query text,
+	doc text,
+	task text DEFAULT NULL,
+	relevance_definition text DEFAULT NULL,
+	query_type text DEFAULT NULL,
+	doc_type text DEFAULT NULL,
+	samples integer DEFAULT NULL,
+	server text DEFAULT NULL)
+	RETURNS TABLE (
+		sample integer,
+		score integer,
+		reasoning text,
+		finish_reason text,
+		prompt_tokens integer,
+		completion_tokens integer,
+		endpoint text,
+		elapsed interval,
+		cached boolean,
+		mean double precision,
+		spread double precision)
+	AS 'MODULE_PATHNAME', 'retrostar_retro_star_explain'
+	LANGUAGE C VOLATILE PARALLEL RESTRICTED COST 1000000 ROWS 4;
+COMMENT ON FUNCTION @extschema@.retro_star_explain(text, text, text, text, text, text, integer, text) IS
+	'the samples behind the score of a document: what the model wrote, what it cost, and how far they lie apart';
+
+CREATE FUNCTION @extschema@.retro_star_rerank(
+	query text,
+	ids anyarray,
+	docs text[],
+	top_n integer DEFAULT NULL,
+	passes text DEFAULT NULL,
+	deadline interval DEFAULT NULL,
+	task text DEFAULT NULL,
+	relevance_definition text DEFAULT NULL,
+	query_type text DEFAULT NULL,
+	doc_type text DEFAULT NULL,
+	server text DEFAULT NULL,
+	priors double precision[] DEFAULT NULL,
+	prior_weight double precision DEFAULT NULL)
+	RETURNS TABLE (
+		id anyelement,
+		score double precision,
+		rank integer,
+		samples integer,
+		fused double precision,
+		error double precision,
+		settled boolean)
+	AS 'MODULE_PATHNAME', 'retrostar_retro_star_rerank'
+	LANGUAGE C VOLATILE PARALLEL RESTRICTED COST 1000000 ROWS 100;
+COMMENT ON FUNCTION @extschema@.retro_star_rerank(text, anyarray, text[], integer, text, interval, text, text, text, text, text, double precision[], double precision) IS
+	'a set of documents in the order of their relevance to a query, scored in passes, with what a retriever knows of them';
+
+CREATE FUNCTION retrostar.rerank_agg_transfn(internal, text, anyelement, text, integer, double precision) RETURNS internal
+	AS 'MODULE_PATHNAME', 'retrostar_rerank_agg_transfn'
+	LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION retrostar.rerank_agg_transfn(internal, text, anyelement, text, integer, double precision) IS
+	'transition function of retro_star_rerank_agg() with top_n and prior';
+
+CREATE AGGREGATE @extschema@.retro_star_rerank_agg(query text, id anyelement, doc text, top_n integer, prior double precision) (
+	SFUNC = retrostar.rerank_agg_transfn,
+	STYPE = internal,
+	FINALFUNC = retrostar.rerank_agg_finalfn,
+	FINALFUNC_MODIFY = READ_WRITE,
+	PARALLEL = RESTRICTED
+);
+COMMENT ON AGGREGATE @extschema@.retro_star_rerank_agg(text, anyelement, text, integer, double precision) IS
+	'the best top_n documents of a group, with what a retriever knows of them: records of id, score and rank';
+
+CREATE TYPE retrostar.ranked AS (id text, score double precision, rank integer);
+COMMENT ON TYPE retrostar.ranked IS
+	'a document of a ranking: its id as text, its score, and its place';
+COMMENT ON COLUMN retrostar.ranked.id IS 'the id, as its own type prints it';
+COMMENT ON COLUMN retrostar.ranked.score IS 'NULL: it has none';
+COMMENT ON COLUMN retrostar.ranked.rank IS 'from 1';
+
+CREATE FUNCTION retrostar.ranked(records record[]) RETURNS retrostar.ranked[]
+	AS 'MODULE_PATHNAME', 'retrostar_ranked'
+	LANGUAGE C STABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION retrostar.ranked(record[]) IS
+	'what retro_star_rerank_agg() returns, in a type that can be stored, sent and read back';
+
+CREATE FUNCTION @extschema@.retro_star_passages(
+	doc text,
+	size integer DEFAULT 4000,
+	overlap integer DEFAULT 400,
+	at_most integer DEFAULT 100)
+	RETURNS TABLE (no integer, passage text, start integer)
+	AS 'MODULE_PATHNAME', 'retrostar_retro_star_passages'
+	LANGUAGE C IMMUTABLE PARALLEL SAFE COST 1000 ROWS 10;
+COMMENT ON FUNCTION @extschema@.retro_star_passages(text, integer, integer, integer) IS
+	'a long document in passages, cut by its content, so that an edit changes few of them';
+
+--
+-- How good a ranking is
+--
+CREATE FUNCTION retrostar.ndcg(ranking anyarray, judged anyarray, grades double precision[], k integer)
+	RETURNS double precision
+	AS 'MODULE_PATHNAME', 'retrostar_ndcg'
+	LANGUAGE C IMMUTABLE PARALLEL SAFE;
+COMMENT ON FUNCTION retrostar.ndcg(anyarray, anyarray, double precision[], integer) IS
+	'nDCG of the first k documents of a ranking, as trec_eval computes it';
+
+CREATE FUNCTION retrostar.recall(ranking anyarray, judged anyarray, k integer)
+	RETURNS double precision
+	AS 'MODULE_PATHNAME', 'retrostar_recall'
+	LANGUAGE C IMMUTABLE PARALLEL SAFE;
+COMMENT ON FUNCTION retrostar.recall(anyarray, anyarray, integer) IS
+	'share of the relevant documents that are among the first k of a ranking';
+
+CREATE FUNCTION retrostar.recall(ranking anyarray, judged anyarray, grades double precision[], k integer)
+	RETURNS double precision
+	AS 'MODULE_PATHNAME', 'retrostar_recall_graded'
+	LANGUAGE C IMMUTABLE PARALLEL SAFE;
+COMMENT ON FUNCTION retrostar.recall(anyarray, anyarray, double precision[], integer) IS
+	'the same, where documents with a grade above 0 are the relevant ones';
+
+--
+-- For operators
+--
+COMMENT ON FUNCTION retrostar.check(text) IS
+	'says what works, what is wrong and what is in doubt: worker, network, API key, model name';
+
+CREATE FUNCTION retrostar.cache_scope(server text DEFAULT NULL) RETURNS text
+	AS 'MODULE_PATHNAME', 'retrostar_cache_scope'
+	LANGUAGE C STABLE PARALLEL SAFE;
+COMMENT ON FUNCTION retrostar.cache_scope(text) IS
+	'whose scores a server shares: the part of its keys that the option cache_scope is about';
+
+--
+-- Scheduled refreshes
+--
+ALTER TABLE retrostar.refresh_log
+	ADD warmed boolean,
+	ADD failed_keys bytea[];
+COMMENT ON COLUMN retrostar.refresh_log.warmed IS 'whether all was known before the view itself was refreshed; false: its snapshot was held while the model worked';
+COMMENT ON COLUMN retrostar.refresh_log.message IS 'the error, or why the first pair could not be scored, or why the run is not warmed';
+COMMENT ON COLUMN retrostar.refresh_log.failed_keys IS 'retrostar.cache_key() of up to ten pairs that could not be scored';
+CREATE FUNCTION retrostar.replicated_refresh_trigfn() RETURNS trigger
+	AS 'MODULE_PATHNAME', 'retrostar_replicated_refresh'
+	LANGUAGE C;
+COMMENT ON FUNCTION retrostar.replicated_refresh_trigfn() IS 'drops what a subscription brings';
+REVOKE ALL ON FUNCTION retrostar.replicated_refresh_trigfn() FROM PUBLIC;
+CREATE TRIGGER replicated_refresh BEFORE INSERT OR UPDATE OR DELETE ON retrostar.refresh_log
+	FOR EACH ROW EXECUTE FUNCTION retrostar.replicated_refresh_trigfn();
+ALTER TABLE retrostar.refresh_log ENABLE REPLICA TRIGGER replicated_refresh;
+COMMENT ON TRIGGER replicated_refresh ON retrostar.refresh_log IS 'for what a subscription brings';
+
+-- It commits, so it has no SET clause; it runs as the caller, who must be
+-- allowed to refresh the view.
+CREATE PROCEDURE retrostar.refresh(matview regclass, on_error text DEFAULT NULL)
+	AS 'MODULE_PATHNAME', 'retrostar_refresh'
+	LANGUAGE C;
+COMMENT ON PROCEDURE retrostar.refresh(regclass, text) IS
+	'refreshes a materialized view of scores without a snapshot while the model works; for scheduled jobs';
+
+--
+-- Usage and budgets
+--
+CREATE TABLE retrostar.usage (
+	hour timestamptz NOT NULL,
+	role oid NOT NULL,
+	rolname name NOT NULL,
+	server text NOT NULL,
+	priority text NOT NULL,
+	pairs bigint NOT NULL,
+	failures bigint NOT NULL,
+	samples bigint NOT NULL,
+	prompt_tokens bigint NOT NULL,
+	cached_tokens bigint NOT NULL,
+	completion_tokens bigint NOT NULL,
+	seconds double precision NOT NULL,
+	CONSTRAINT usage_pkey PRIMARY KEY (hour, role, server, priority)
+) WITH (fillfactor = 50);
+COMMENT ON TABLE retrostar.usage IS 'what pairs have cost whom, by the hour; written by the retrostar worker with their scores';
+COMMENT ON COLUMN retrostar.usage.hour IS 'in which the pairs ended: its start';
+COMMENT ON COLUMN retrostar.usage.role IS 'OID of the user whose session made the requests';
+COMMENT ON COLUMN retrostar.usage.rolname IS 'its name then, for when it is dropped';
+COMMENT ON COLUMN retrostar.usage.server IS 'name of the server then';
+COMMENT ON COLUMN retrostar.usage.priority IS 'priority of the requests';
+COMMENT ON COLUMN retrostar.usage.pairs IS 'pairs with a reply, or that failed';
+COMMENT ON COLUMN retrostar.usage.failures IS 'of these, those that failed';
+COMMENT ON COLUMN retrostar.usage.samples IS 'replies, with and without a score';
+COMMENT ON COLUMN retrostar.usage.prompt_tokens IS 'prompt tokens of all replies, as the server counted them';
+COMMENT ON COLUMN retrostar.usage.cached_tokens IS 'of these, those from the prefix cache of the server, where it tells';
+COMMENT ON COLUMN retrostar.usage.completion_tokens IS 'generated tokens of all replies, as the server counted them';
+COMMENT ON COLUMN retrostar.usage.seconds IS 'between request and reply, all replies together';
+CREATE TRIGGER replicated_usage BEFORE INSERT OR UPDATE OR DELETE ON retrostar.usage
+	FOR EACH ROW EXECUTE FUNCTION retrostar.replicated_refresh_trigfn();
+ALTER TABLE retrostar.usage ENABLE REPLICA TRIGGER replicated_usage;
+COMMENT ON TRIGGER replicated_usage ON retrostar.usage IS 'for what a subscription brings';
+
+-- The view of a role that may be dropped: pg_has_role() knows its OID only
+ALTER TABLE retrostar.usage ENABLE ROW LEVEL SECURITY;
+CREATE POLICY usage_policy ON retrostar.usage
+	USING (pg_catalog.pg_has_role(role, 'USAGE') OR pg_catalog.pg_has_role('pg_read_all_stats', 'USAGE'));
+COMMENT ON POLICY usage_policy ON retrostar.usage IS 'a role reads its own rows, and those of roles whose rights it has';
+GRANT SELECT ON retrostar.usage TO PUBLIC;
+
+CREATE VIEW retrostar.usage_by_day WITH (security_invoker = true) AS
+	SELECT u.hour::pg_catalog.date AS day, COALESCE(r.rolname, pg_catalog.max(u.rolname::pg_catalog.text)::pg_catalog.name) AS role,
+		u.server, pg_catalog.sum(u.pairs)::pg_catalog.int8 AS pairs,
+		pg_catalog.sum(u.failures)::pg_catalog.int8 AS failures,
+		pg_catalog.sum(u.samples)::pg_catalog.int8 AS samples,
+		pg_catalog.sum(u.prompt_tokens)::pg_catalog.int8 AS prompt_tokens,
+		pg_catalog.sum(u.cached_tokens)::pg_catalog.int8 AS cached_tokens,
+		pg_catalog.sum(u.completion_tokens)::pg_catalog.int8 AS completion_tokens,
+		pg_catalog.sum(u.seconds) AS seconds
+	FROM retrostar.usage u LEFT JOIN pg_catalog.pg_roles r ON r.oid OPERATOR(pg_catalog.=) u.role
+	GROUP BY u.hour::pg_catalog.date, u.role, r.rolname, u.server;
+COMMENT ON VIEW retrostar.usage_by_day IS 'usage by day, role and server';
+GRANT SELECT ON retrostar.usage_by_day TO PUBLIC;
+
+CREATE TABLE retrostar.budget (
+	name text NOT NULL,
+	role name NOT NULL,
+	server text,
+	period interval NOT NULL,
+	samples bigint,
+	tokens bigint,
+	CONSTRAINT budget_pkey PRIMARY KEY (name),
+	CONSTRAINT budget_samples_check CHECK (samples >= 0),
+	CONSTRAINT budget_tokens_check CHECK (tokens >= 0),
+	CONSTRAINT budget_limit_check CHECK (pg_catalog.num_nonnulls(samples, tokens) > 0)
+);
+COMMENT ON TABLE retrostar.budget IS 'what roles may spend; add rows';
+COMMENT ON COLUMN retrostar.budget.name IS 'what messages call it';
+COMMENT ON COLUMN retrostar.budget.role IS 'whose sessions it bounds, all together: a role with all its members, or public';
+COMMENT ON COLUMN retrostar.budget.server IS 'name of the server; null: all servers together';
+COMMENT ON COLUMN retrostar.budget.period IS 'how long a window is: whole hours, or months of the calendar (UTC)';
+COMMENT ON COLUMN retrostar.budget.samples IS 'replies in a window';
+COMMENT ON COLUMN retrostar.budget.tokens IS 'tokens of prompts and replies in a window';
+CREATE FUNCTION retrostar.budget_check_trigfn() RETURNS trigger
+	AS 'MODULE_PATHNAME', 'retrostar_budget_check'
+	LANGUAGE C;
+COMMENT ON FUNCTION retrostar.budget_check_trigfn() IS 'refuses budgets that make no sense';
+REVOKE ALL ON FUNCTION retrostar.budget_check_trigfn() FROM PUBLIC;
+CREATE TRIGGER budget_check BEFORE INSERT OR UPDATE ON retrostar.budget
+	FOR EACH ROW EXECUTE FUNCTION retrostar.budget_check_trigfn();
+COMMENT ON TRIGGER budget_check ON retrostar.budget IS 'refuses what makes no sense';
+CREATE FUNCTION retrostar.budget_changed_trigfn() RETURNS trigger
+	AS 'MODULE_PATHNAME', 'retrostar_budget_changed'
+	LANGUAGE C;
+COMMENT ON FUNCTION retrostar.budget_changed_trigfn() IS 'tells sessions that budgets have changed';
+REVOKE ALL ON FUNCTION retrostar.budget_changed_trigfn() FROM PUBLIC;
+CREATE TRIGGER budget_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON retrostar.budget
+	FOR EACH STATEMENT EXECUTE FUNCTION retrostar.budget_changed_trigfn();
+ALTER TABLE retrostar.budget ENABLE ALWAYS TRIGGER budget_changed;
+COMMENT ON TRIGGER budget_changed ON retrostar.budget IS 'tells sessions';
+CREATE TRIGGER replicated_budget BEFORE INSERT OR UPDATE OR DELETE ON retrostar.budget
+	FOR EACH ROW EXECUTE FUNCTION retrostar.replicated_refresh_trigfn();
+ALTER TABLE retrostar.budget ENABLE REPLICA TRIGGER replicated_budget;
+COMMENT ON TRIGGER replicated_budget ON retrostar.budget IS 'for what a subscription brings';
+GRANT SELECT ON retrostar.budget TO PUBLIC;
+-- Not in dumps, as only who may write it could restore them.
+
+-- What is used, and of whom it counts: memberships alone, as superusers are
+-- bound by the budgets of others no more than anybody else
+CREATE FUNCTION retrostar.budget_window_state(
+	period interval,
+	OUT starts timestamptz,
+	OUT ends timestamptz)
+	RETURNS record
+	AS 'MODULE_PATHNAME', 'retrostar_budget_window_state'
+	LANGUAGE C STRICT STABLE PARALLEL SAFE;
+COMMENT ON FUNCTION retrostar.budget_window_state(interval) IS
+	'the present window of a budget; see the view retrostar.stat_budget';
+
+CREATE FUNCTION retrostar.budget_member_state(member oid, role name) RETURNS boolean
+	AS 'MODULE_PATHNAME', 'retrostar_budget_member_state'
+	LANGUAGE C STRICT STABLE PARALLEL SAFE;
+COMMENT ON FUNCTION retrostar.budget_member_state(oid, name) IS
+	'whether a budget for the second role counts for the first; see the view retrostar.stat_budget';
+
+CREATE VIEW retrostar.stat_budget WITH (security_barrier = true) AS
+	SELECT b.name, b.role, b.server, w.starts, w.ends,
+		b.samples AS samples_limit, u.samples AS samples_used, b.tokens AS tokens_limit, u.tokens AS tokens_used
+	FROM retrostar.budget b CROSS JOIN LATERAL retrostar.budget_window_state(b.period) w
+		CROSS JOIN LATERAL (
+			SELECT COALESCE(pg_catalog.sum(samples), 0::pg_catalog.numeric)::pg_catalog.int8 AS samples,
+				COALESCE(pg_catalog.sum(prompt_tokens OPERATOR(pg_catalog.+) completion_tokens), 0::pg_catalog.numeric)::pg_catalog.int8 AS tokens
+			FROM retrostar.usage
+			WHERE hour OPERATOR(pg_catalog.>=) w.starts AND hour OPERATOR(pg_catalog.<) w.ends
+				AND (b.server IS NULL OR server OPERATOR(pg_catalog.=) b.server)
+				AND retrostar.budget_member_state(usage.role, b.role)) u
+	WHERE pg_catalog.pg_has_role('pg_read_all_stats', 'USAGE') OR retrostar.budget_member_state(
+		(SELECT oid FROM pg_catalog.pg_roles WHERE rolname OPERATOR(pg_catalog.=) SESSION_USER), b.role);
+COMMENT ON VIEW retrostar.stat_budget IS
+	'budgets of the session''s user, and what is used of them in their present windows; of all for pg_read_all_stats';
+GRANT SELECT ON retrostar.stat_budget TO PUBLIC;
+
+--
+-- Views of what goes on
+--
+CREATE FUNCTION retrostar.server_state(
+	server oid,
+	OUT endpoint text,
+	OUT state text,
+	OUT in_flight integer,
+	OUT in_flight_limit integer,
+	OUT sent bigint,
+	OUT retries bigint,
+	OUT answered bigint,
+	OUT unscored bigint,
+	OUT failed bigint,
+	OUT unreachable bigint,
+	OUT timed_out bigint,
+	OUT pushed_back bigint,
+	OUT refused bigint,
+	OUT server_errors bigint,
+	OUT bad_replies bigint,
+	OUT not_sent bigint,
+	OUT cancelled bigint,
+	OUT prompt_tokens bigint,
+	OUT completion_tokens bigint,
+	OUT latency_mean interval,
+	OUT latency_p50 interval,
+	OUT latency_p95 interval,
+	OUT latency_p99 interval,
+	OUT last_error text,
+	OUT last_error_at timestamptz,
+	OUT stats_reset timestamptz,
+	OUT cached_tokens bigint)
+	RETURNS SETOF record
+	AS 'MODULE_PATHNAME', 'retrostar_server_state'
+	LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED ROWS 4;
+COMMENT ON FUNCTION retrostar.server_state(oid) IS
+	'state and counters of the endpoints of a server; see the view retrostar.stat_server';
+
+CREATE OR REPLACE VIEW retrostar.stat_server AS
+	SELECT s.srvname AS server, e.*
+	FROM pg_catalog.pg_foreign_server s
+		JOIN pg_catalog.pg_foreign_data_wrapper w ON w.oid OPERATOR(pg_catalog.=) s.srvfdw
+		CROSS JOIN LATERAL retrostar.server_state(s.oid) e
+	WHERE w.fdwname OPERATOR(pg_catalog.=) 'retrostar'::pg_catalog.name;
+
+CREATE FUNCTION retrostar.activity_state(
+	OUT pid integer,
+	OUT usesysid oid,
+	OUT server oid,
+	OUT state text,
+	OUT asked_at timestamptz,
+	OUT samples integer,
+	OUT in_flight integer,
+	OUT attempts integer,
+	OUT endpoint text,
+	OUT waiters integer,
+	OUT detached boolean,
+	OUT priority text)
+	RETURNS SETOF record
+	AS 'MODULE_PATHNAME', 'retrostar_activity_state'
+	LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 1000;
+COMMENT ON FUNCTION retrostar.activity_state() IS
+	'the requests in work; see the view retrostar.stat_activity';
+
+CREATE OR REPLACE VIEW retrostar.stat_activity AS
+	SELECT a.pid, a.usesysid, r.rolname AS usename, s.srvname AS server, a.state,
+		pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) a.asked_at AS age,
+		a.samples, a.in_flight, a.attempts, a.endpoint, a.waiters, a.detached,
+		a.priority
+	FROM retrostar.activity_state() a
+		LEFT JOIN pg_catalog.pg_roles r ON r.oid OPERATOR(pg_catalog.=) a.usesysid
+		LEFT JOIN pg_catalog.pg_foreign_server s ON s.oid OPERATOR(pg_catalog.=) a.server;
+
+--
+-- One cache for many nodes: what a hub does for others.  Who may call these
+-- reads and writes scores of any key.
+--
+CREATE FUNCTION retrostar.shared_ask(
+	version smallint,
+	keys bytea[],
+	have integer[],
+	done bytea[],
+	OUT n integer,
+	OUT state text,
+	OUT scores smallint[],
+	OUT unscored integer,
+	OUT model text,
+	OUT prompt_tokens bigint,
+	OUT completion_tokens bigint,
+	OUT created timestamptz,
+	OUT updated timestamptz)
+	RETURNS SETOF record
+	AS 'MODULE_PATHNAME', 'retrostar_shared_ask'
+	LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE ROWS 1000;
+COMMENT ON FUNCTION retrostar.shared_ask(smallint, bytea[], integer[], bytea[]) IS
+	'for the workers of other nodes: what is known of these keys, and who pays for the others';
+REVOKE ALL ON FUNCTION retrostar.shared_ask(smallint, bytea[], integer[], bytea[]) FROM PUBLIC;
+
+CREATE FUNCTION retrostar.shared_put(
+	version smallint,
+	keys bytea[],
+	scores text[],
+	unscored integer[],
+	models text[],
+	prompt_tokens bigint[],
+	completion_tokens bigint[],
+	answered timestamptz[])
+	RETURNS integer
+	AS 'MODULE_PATHNAME', 'retrostar_shared_put'
+	LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION retrostar.shared_put(smallint, bytea[], text[], integer[], text[], bigint[], bigint[], timestamptz[]) IS
+	'for the workers of other nodes: stores what they paid, and returns how many rows have changed';
+REVOKE ALL ON FUNCTION retrostar.shared_put(smallint, bytea[], text[], integer[], text[], bigint[], bigint[], timestamptz[]) FROM PUBLIC;
+
+CREATE FUNCTION retrostar.shared_state(
+	server oid,
+	OUT hub text,
+	OUT state text,
+	OUT asked bigint,
+	OUT known bigint,
+	OUT elsewhere bigint,
+	OUT paid bigint,
+	OUT told bigint,
+	OUT untold bigint,
+	OUT last_error text,
+	OUT last_error_at timestamptz)
+	RETURNS SETOF record
+	AS 'MODULE_PATHNAME', 'retrostar_shared_state'
+	LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED ROWS 1;
+COMMENT ON FUNCTION retrostar.shared_state(oid) IS
+	'state and counters of the hub of a server; see the view retrostar.stat_shared';
+
+CREATE VIEW retrostar.stat_shared AS
+	SELECT s.srvname AS server, h.*
+	FROM pg_catalog.pg_foreign_server s
+		JOIN pg_catalog.pg_foreign_data_wrapper w ON w.oid OPERATOR(pg_catalog.=) s.srvfdw
+		CROSS JOIN LATERAL retrostar.shared_state(s.oid) h
+	WHERE w.fdwname OPERATOR(pg_catalog.=) 'retrostar'::pg_catalog.name;
+COMMENT ON VIEW retrostar.stat_shared IS
+	'servers that share the cache of a hub: whether it is there, what it was asked and told';
+GRANT SELECT ON retrostar.stat_shared TO PUBLIC;
+
+--
+-- Who was allowed to call the functions that were replaced may call the new
+-- ones.  These are rights that somebody granted, not the extension's, so dumps
+-- must have them: what PostgreSQL has noted about them here is taken back.
+--
+DO $$
+DECLARE
+	replaced record;
+	holder record;
+BEGIN
+	FOR replaced IN
+		SELECT pair.later, p.proacl, p.proowner
+		FROM (VALUES
+			('retrostar.retro_star_explain_0_1(text, text, text, text, text, text, integer, text)'::pg_catalog.regprocedure,
+			 '@extschema@.retro_star_explain(text, text, text, text, text, text, integer, text)'::pg_catalog.regprocedure),
+			('retrostar.retro_star_rerank_0_1(text, anyarray, text[], integer, text, interval, text, text, text, text, text)',
+			 '@extschema@.retro_star_rerank(text, anyarray, text[], integer, text, interval, text, text, text, text, text, double precision[], double precision)'),
+			('retrostar.refresh_0_1(regclass)', 'retrostar.refresh(regclass, text)'),
+			('retrostar.server_state_0_1(oid)', 'retrostar.server_state(oid)'),
+			('retrostar.activity_state_0_1()', 'retrostar.activity_state()')) pair (earlier, later)
+			JOIN pg_catalog.pg_proc p ON p.oid = pair.earlier::pg_catalog.oid
+		WHERE p.proacl IS NOT NULL
+	LOOP
+		EXECUTE pg_catalog.format('REVOKE ALL ON ROUTINE %s FROM PUBLIC', replaced.later);
+		FOR holder IN
+			SELECT CASE WHEN grantee = 0::pg_catalog.oid THEN 'PUBLIC' ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(grantee)) END AS name,
+				CASE WHEN is_grantable THEN 'WITH GRANT OPTION' ELSE '' END AS option
+			FROM pg_catalog.aclexplode(replaced.proacl)
+			WHERE grantee <> replaced.proowner
+		LOOP
+			EXECUTE pg_catalog.format('GRANT EXECUTE ON ROUTINE %s TO %s %s', replaced.later, holder.name, holder.option);
+		END LOOP;
+		DELETE FROM pg_catalog.pg_init_privs
+		WHERE classoid = 'pg_catalog.pg_proc'::pg_catalog.regclass::pg_catalog.oid AND objoid = replaced.later::pg_catalog.oid;
+		-- PostgreSQL 17 and later
+		DELETE FROM pg_catalog.pg_shdepend
+		WHERE dbid = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
+			AND classid = 'pg_catalog.pg_proc'::pg_catalog.regclass::pg_catalog.oid AND objid = replaced.later::pg_catalog.oid AND deptype = 'i';
+	END LOOP;
+END
+$$;
+DROP PROCEDURE retrostar.refresh_0_1(regclass);
+DROP FUNCTION retrostar.server_state_0_1(oid);
+DROP FUNCTION retrostar.activity_state_0_1();
+
+--
+-- Scores stay known.  Keys of 0.1.0 have the name of a server's owner where those
+-- of 0.2.0 have its OID; a superuser's server may have any scope, also that name.
+--
+DO $$
+DECLARE
+	server record;
+BEGIN
+	FOR server IN
+		SELECT s.srvname, r.rolname, r.rolsuper,
+			EXISTS (SELECT FROM pg_catalog.unnest(s.srvoptions) AS o WHERE pg_catalog.starts_with(o, 'cache_scope=')) AS has_scope
+		FROM pg_catalog.pg_foreign_server s
+			JOIN pg_catalog.pg_foreign_data_wrapper w ON w.oid = s.srvfdw AND w.fdwname = 'retrostar'
+			JOIN pg_catalog.pg_roles r ON r.oid = s.srvowner
+		ORDER BY s.srvname
+	LOOP
+		IF NOT server.rolsuper THEN
+			RAISE WARNING 'scores of server "%" that version 0.1.0 has cached are not found any more', server.srvname
+				USING DETAIL = 'Their keys have names of roles where those of version 0.2.0 have OIDs.',
+					HINT = 'doc/operations.md, "Keep what was paid for", says how they are had again.';
+		ELSIF NOT server.has_scope THEN
+			EXECUTE pg_catalog.format('ALTER SERVER %I OPTIONS (ADD cache_scope %L)', server.srvname, server.rolname);
+		END IF;
+	END LOOP;
+END
+$$;
