@@ -25,6 +25,7 @@
 #include "base/compat.h"
 #include "base/settings.h"
 #include "base/wait.h"
+#include "shared/cache_scan.h"
 #include "shared/evict.h"
 #include "shared/lease.h"
 #include "shared/owner.h"
@@ -568,6 +569,8 @@ rstar_queue_wait(RstarWaiter *waiter, const RstarTicket *full, long timeout)
 	if (!sleeps)
 		return;
 
+	/* Nobody is to wait for the table because we wait for a model */
+	rstar_cache_scan_rest();
 	rstar_wait(timeout, wait_event);
 }
 
