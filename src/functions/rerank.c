@@ -36,23 +36,25 @@
 
 typedef struct KeyEntry
 {
-	RstarKey	key;
-	int			doc;
+	int			doc;			/* the key is there */
 	char		status;			/* simplehash's */
 } KeyEntry;
 
+#define KEY_OF(table, doc) (((RstarSet *) (table)->private_data)->docs[doc].key)
+
 /*
- * From key to document.  A table without a memory context of its own: there
+ * The first document of each key.  A table without a memory context of its own: there
  * may be very many groups, and hash aggregation looks at all contexts below
  * its own whenever it meets a new one.
  */
 #define SH_PREFIX keys
 #define SH_ELEMENT_TYPE KeyEntry
-#define SH_KEY_TYPE RstarKey
-#define SH_KEY key
+#define SH_KEY_TYPE int
+#define SH_KEY doc
 /* it is a digest */
-#define SH_HASH_KEY(table, key) hash_bytes((key).bytes, sizeof(uint32))
-#define SH_EQUAL(table, a, b) (memcmp(&(a), &(b), sizeof(RstarKey)) == 0)
+#define SH_HASH_KEY(table, doc) hash_bytes(KEY_OF(table, doc).bytes, sizeof(uint32))
+#define SH_EQUAL(table, a, b) \
+	(memcmp(&KEY_OF(table, a), &KEY_OF(table, b), sizeof(RstarKey)) == 0)
 #define SH_SCOPE static inline
 #define SH_DECLARE
 #define SH_DEFINE
@@ -60,10 +62,11 @@ typedef struct KeyEntry
 
 static void parse_passes(RstarPassesSpec *spec, const char *passes);
 static void give_up_set(void *arg);
+static void make_room(RstarSet *set, int documents);
 static int	first_target(const RstarSet *set, int doc);
 static void ask_first(RstarSet *set, RstarSetDoc *doc, int samples);
 static void forget_ahead(RstarSet *set, const RstarSetDoc *doc);
-static void add_samples(RstarSpread *spread, const RstarTally *tally);
+static void add_samples(RstarSpread *spread, const RstarSetDoc *doc);
 
 RstarSet *
 rstar_rerank_begin(const void *owner, const NullableDatum *args,
@@ -95,7 +98,7 @@ rstar_rerank_begin(const void *owner, const NullableDatum *args,
 	/* Wrong arguments are errors even for an empty set */
 	(void) rstar_pair_resolve(set->statement, set->args);
 
-	set->keys = keys_create(CurrentMemoryContext, FIRST_DOCS, NULL);
+	set->keys = keys_create(CurrentMemoryContext, FIRST_DOCS, set);
 	dlist_push_tail(&set->statement->sets, &set->link);
 	callback->func = give_up_set;
 	callback->arg = set;
@@ -178,6 +181,23 @@ rstar_rerank_same_query(const RstarSet *set, const NullableDatum *query)
 }
 
 void
+rstar_rerank_expect(RstarSet *set, int documents)
+{
+	if (documents > set->maxdocs)
+		make_room(set, documents);
+}
+
+static void
+make_room(RstarSet *set, int documents)
+{
+	Size		size = documents * sizeof(RstarSetDoc);
+
+	set->docs = set->docs ? repalloc_huge(set->docs, size) :
+		MemoryContextAllocHuge(set->context, size);
+	set->maxdocs = documents;
+}
+
+void
 rstar_rerank_add(RstarSet *set, const NullableDatum *text, double prior, bool copy)
 {
 	MemoryContext old = MemoryContextSwitchTo(set->context);
@@ -188,11 +208,7 @@ rstar_rerank_add(RstarSet *set, const NullableDatum *text, double prior, bool co
 		elog(ERROR, "a set of documents is complete already");
 	rstar_rerank_check_documents((int64) set->ndocs + 1);
 	if (set->ndocs == set->maxdocs)
-	{
-		set->maxdocs = Max(FIRST_DOCS, set->maxdocs * 2);
-		set->docs = set->docs ? repalloc_huge(set->docs, set->maxdocs * sizeof(RstarSetDoc)) :
-			palloc(set->maxdocs * sizeof(RstarSetDoc));
-	}
+		make_room(set, Max(FIRST_DOCS, set->maxdocs * 2));
 	doc = &set->docs[set->ndocs];
 	memset(doc, 0, sizeof(RstarSetDoc));
 	doc->isnull = text->isnull || set->args[RSTAR_ARG_QUERY].isnull;
@@ -221,9 +237,7 @@ rstar_rerank_add(RstarSet *set, const NullableDatum *text, double prior, bool co
 			rstar_pair_key(&pair);
 			doc->key = pair.key;
 		}
-		entry = keys_insert(set->keys, doc->key, &found);
-		if (!found)
-			entry->doc = doc->first;
+		entry = keys_insert(set->keys, doc->first, &found);
 		doc->first = entry->doc;
 		if (found)
 			forget_ahead(set, &set->docs[doc->first]);
@@ -232,6 +246,7 @@ rstar_rerank_add(RstarSet *set, const NullableDatum *text, double prior, bool co
 		MemoryContextSwitchTo(set->context);
 		MemoryContextDelete(scratch);
 	}
+	rstar_set_take_early(set);
 	MemoryContextSwitchTo(old);
 }
 
@@ -280,8 +295,7 @@ forget_ahead(RstarSet *set, const RstarSetDoc *doc)
 RstarRanked *
 rstar_rerank_finish(RstarSet *set, int *n)
 {
-	RstarRanked *ranked = palloc_extended(Max(set->ndocs, 1) * sizeof(RstarRanked),
-										  MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+	RstarRanked *ranked;
 	RstarRankingRule rule = {
 		.kind = set->spec.kind,
 		.z = rstar_passes_z(&set->spec)
@@ -289,11 +303,19 @@ rstar_rerank_finish(RstarSet *set, int *n)
 
 	rstar_rounds_run(set);
 	rule.weight = rstar_passes_weight(set->passes)->weight;
+	/* An aggregate's result may be asked for again */
+	if (set->owner == NULL)
+	{
+		pfree(set->passes);
+		set->passes = NULL;
+	}
+	ranked = palloc_extended(Max(set->ndocs, 1) * sizeof(RstarRanked),
+							 MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
 	rstar_spread_begin(&rule.spread);
 	for (int i = 0; i < set->ndocs; i++)
 	{
 		const RstarSetDoc *doc = &set->docs[set->docs[i].first];
-		int			counted = rstar_set_samples(&doc->tally);
+		int			counted = rstar_set_samples(doc);
 
 		ranked[i].doc = i;
 		ranked[i].pass = doc->pass;
@@ -304,7 +326,7 @@ rstar_rerank_finish(RstarSet *set, int *n)
 		ranked[i].place = set->places != NULL ? set->places[i] : get_float8_nan();
 		rule.k += set->docs[i].isnull ? 0 : 1;
 		if (set->docs[i].first == i)
-			add_samples(&rule.spread, &doc->tally);
+			add_samples(&rule.spread, doc);
 	}
 	rule.k = Min(rule.k, set->top_n > 0 ? set->top_n : RSTAR_PASSES_K);
 	rstar_ranking_sort(ranked, set->ndocs, &rule);
@@ -314,16 +336,17 @@ rstar_rerank_finish(RstarSet *set, int *n)
 
 /* Of very many the first ones are known one by one */
 static void
-add_samples(RstarSpread *spread, const RstarTally *tally)
+add_samples(RstarSpread *spread, const RstarSetDoc *doc)
 {
+	const uint8 *scores = rstar_set_scores(doc);
 	int64		sum = 0;
 	int64		sum_squares = 0;
 
-	for (int i = 0; i < tally->nscores; i++)
+	for (int i = 0; i < doc->tally.nscores; i++)
 	{
-		sum += tally->scores[i];
-		sum_squares += tally->scores[i] * tally->scores[i];
+		sum += scores[i];
+		sum_squares += scores[i] * scores[i];
 	}
-	rstar_spread_add(spread, tally->nscores + rstar_set_samples(tally) - tally->scored,
+	rstar_spread_add(spread, doc->tally.nscores + rstar_set_samples(doc) - doc->tally.scored,
 					 sum, sum_squares);
 }

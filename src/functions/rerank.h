@@ -46,6 +46,9 @@ extern struct RstarSet *rstar_rerank_begin(const void *owner, const NullableDatu
 										   const RstarSetOptions *options,
 										   const RstarSetIds *ids);
 
+/* So many documents will come, all together: there is room for them at once */
+extern void rstar_rerank_expect(struct RstarSet *set, int documents);
+
 /*
  * Adds a document with its prior (finite, or NaN: none), and asks for its first
  * samples at once, unless only the best by prior are to be asked for.  It is

@@ -135,6 +135,7 @@ retrostar_retro_star_rerank(PG_FUNCTION_ARGS)
 	names.holder = &ids;
 	names.of = element;
 	set = rstar_rerank_begin(NULL, args, &options, &names);
+	rstar_rerank_expect(set, docs.n);
 	for (int i = 0; i < docs.n; i++)
 	{
 		NullableDatum doc = {docs.values[i], docs.nulls[i]};

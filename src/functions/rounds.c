@@ -127,8 +127,8 @@ begin_round(RstarSet *set)
 		int			target = rstar_passes_target(set->passes, i);
 
 		CHECK_FOR_INTERRUPTS();
-		if (target == 0 || doc->failed || (doc->entry != NULL && doc->asked >= target) ||
-			rstar_set_samples(&doc->tally) >= target)
+		if (target == 0 || doc->failed || rstar_set_samples(doc) >= target ||
+			((doc->entry != NULL || doc->early) && doc->asked >= target))
 			continue;
 		if (doc->entry != NULL)
 			rstar_set_take(set, doc);
@@ -208,8 +208,11 @@ take_all(RstarSet *set)
 {
 	for (int i = 0; i < set->norder; i++)
 	{
-		if (set->docs[set->order[i]].entry != NULL)
-			rstar_set_take(set, &set->docs[set->order[i]]);
+		RstarSetDoc *doc = &set->docs[set->order[i]];
+
+		if (doc->entry != NULL)
+			rstar_set_take(set, doc);
+		doc->early = false;
 	}
 }
 
@@ -229,14 +232,14 @@ static void
 feed(RstarSet *set, int i, int limit)
 {
 	const RstarSetDoc *doc = &set->docs[set->order[i]];
-	const RstarTally *tally = &doc->tally;
+	const uint8 *scores = rstar_set_scores(doc);
 	RstarPassesKnown known = {0};
 
-	known.samples = Min(limit, rstar_set_samples(tally));
-	for (int j = 0; j < Min(limit, tally->nscores); j++)
+	known.samples = Min(limit, rstar_set_samples(doc));
+	for (int j = 0; j < Min(limit, doc->tally.nscores); j++)
 	{
-		known.sum += tally->scores[j];
-		known.sum_squares += tally->scores[j] * tally->scores[j];
+		known.sum += scores[j];
+		known.sum_squares += scores[j] * scores[j];
 	}
 	known.failed = doc->failed;
 	(void) rstar_passes_feed(set->passes, i, &known);

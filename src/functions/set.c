@@ -24,6 +24,9 @@
 
 static void fail(RstarSet *set, const RstarSetDoc *doc, const RstarResult *failure);
 static char *which(const RstarSet *set, const RstarSetDoc *doc);
+static bool fits(int nscores);
+static void pack(const RstarSet *set, const RstarTally *tally, RstarSetTally *packed);
+static void unpack(const RstarSetTally *packed, RstarTally *tally);
 
 void
 rstar_set_leave(RstarSet *set)
@@ -58,8 +61,9 @@ void
 rstar_set_ask(RstarSet *set, RstarSetDoc *doc, int samples)
 {
 	const RstarCall *call = rstar_pair_resolve(set->statement, set->args);
+	RstarTally	have;
 	RstarWish	wish = {
-		.have = &doc->tally,
+		.have = &have,
 		.until = set->deadline
 	};
 	RstarPair	pair;
@@ -76,6 +80,7 @@ rstar_set_ask(RstarSet *set, RstarSetDoc *doc, int samples)
 		fail(set, doc, &altered);
 		return;
 	}
+	unpack(&doc->tally, &have);
 	pair = rstar_set_pair(set, call, doc);
 	doc->entry = rstar_ask_apart(set->statement, &pair, samples, &wish);
 	doc->asked = samples;
@@ -92,7 +97,7 @@ rstar_set_take(RstarSet *set, RstarSetDoc *doc)
 	doc->entry = NULL;
 	if (entry->state == RSTAR_MEMO_VALUE)
 	{
-		doc->tally = entry->tally;
+		pack(set, &entry->tally, &doc->tally);
 		if (entry->shortened && !doc->shortened)
 			rstar_statement_shortened(set->statement);
 		doc->shortened = doc->shortened || entry->shortened;
@@ -103,7 +108,7 @@ rstar_set_take(RstarSet *set, RstarSetDoc *doc)
 		if (entry->failure->status == RSTAR_STATUS_DEADLINE)
 		{
 			set->late = true;
-			doc->tally = entry->failure->tally;
+			pack(set, &entry->failure->tally, &doc->tally);
 		}
 		else
 			fail(set, doc, entry->failure);
@@ -152,8 +157,70 @@ which(const RstarSet *set, const RstarSetDoc *doc)
 	return psprintf("The id of the document: %.*s%s.", n, shown, n < len ? "..." : "");
 }
 
-int
-rstar_set_samples(const RstarTally *tally)
+void
+rstar_set_take_early(RstarSet *set)
 {
-	return rstar_tally_counted(tally, rstar_unscored_reply == RSTAR_UNSCORED_ZERO);
+	if (rstar_statement_in_pass())
+		return;
+	for (; set->ntaken < set->ndocs; set->ntaken++)
+	{
+		RstarSetDoc *doc = &set->docs[set->ntaken];
+
+		if (doc->entry == NULL || doc->held)
+			continue;
+		if (doc->entry->state == RSTAR_MEMO_PENDING)
+			return;
+		if (doc->entry->state != RSTAR_MEMO_VALUE)
+			continue;
+		rstar_set_take(set, doc);
+		doc->early = true;
+	}
+}
+
+int
+rstar_set_samples(const RstarSetDoc *doc)
+{
+	return doc->tally.scored +
+		(rstar_unscored_reply == RSTAR_UNSCORED_ZERO ? doc->tally.unscored : 0);
+}
+
+const uint8 *
+rstar_set_scores(const RstarSetDoc *doc)
+{
+	return fits(doc->tally.nscores) ? doc->tally.scores.few : doc->tally.scores.many;
+}
+
+static bool
+fits(int nscores)
+{
+	return nscores <= (int) sizeof(((RstarSetTally *) NULL)->scores.few);
+}
+
+static void
+pack(const RstarSet *set, const RstarTally *tally, RstarSetTally *packed)
+{
+	uint8	   *scores = packed->scores.few;
+
+	if (!fits(tally->nscores))
+		scores = fits(packed->nscores) ?
+			MemoryContextAlloc(set->context, RSTAR_MAX_SAMPLES) : packed->scores.many;
+	memcpy(scores, tally->scores, tally->nscores);
+	if (!fits(tally->nscores))
+		packed->scores.many = scores;
+	packed->scored = tally->scored;
+	packed->unscored = tally->unscored;
+	packed->sum = tally->sum;
+	packed->nscores = tally->nscores;
+}
+
+static void
+unpack(const RstarSetTally *packed, RstarTally *tally)
+{
+	memset(tally, 0, sizeof(RstarTally));
+	tally->scored = packed->scored;
+	tally->unscored = packed->unscored;
+	tally->sum = packed->sum;
+	tally->nscores = packed->nscores;
+	memcpy(tally->scores, fits(packed->nscores) ? packed->scores.few : packed->scores.many,
+		   packed->nscores);
 }

@@ -19,6 +19,23 @@
 #include "session/memo.h"
 #include "session/pair.h"
 
+/*
+ * As RstarTally, in less than half of its size: there are as many as documents, and
+ * most of them have few samples.
+ */
+typedef struct RstarSetTally
+{
+	int64		sum;
+	int			scored;
+	int			unscored;
+	int			nscores;
+	union
+	{
+		uint8		few[8];		/* the scores, if they fit in here ... */
+		uint8	   *many;		/* ... else the set's memory for all */
+	}			scores;
+} RstarSetTally;
+
 /* One document of a set */
 typedef struct RstarSetDoc
 {
@@ -26,16 +43,17 @@ typedef struct RstarSetDoc
 	bool		isnull;
 	bool		failed;			/* for good: it is not asked again */
 	bool		shortened;		/* the model did not see all of it */
+	bool		held;			/* the entry is the memo's, read ahead */
+	bool		early;			/* the entry was taken before the round's end */
 	int			first;			/* the first document of the same key, or
 								 * itself */
 	RstarKey	key;
 	uint64		prefix;			/* hash of what it has of server and task */
 	RstarMemoEntry *entry;		/* asked for, not yet taken */
-	bool		held;			/* the entry is the memo's, read ahead */
 	int			asked;			/* samples that the entry is for */
 	int			pass;			/* the last that it took part in */
 	double		prior;			/* NaN: none */
-	RstarTally	tally;			/* what is known */
+	RstarSetTally tally;		/* what is known */
 } RstarSetDoc;
 
 /* What its documents are called by who made the set */
@@ -63,7 +81,9 @@ typedef struct RstarSet
 	RstarSetDoc *docs;
 	int			ndocs;
 	int			maxdocs;
-	struct keys_hash *keys;		/* from key to document; rerank.c */
+	int			ntaken;			/* the documents before this one are taken, or
+								 * it is too early for them */
+	struct keys_hash *keys;		/* the first document of each key; rerank.c */
 	RstarPasses *passes;		/* once no document comes any more */
 	double	   *places;			/* of the priors; NULL: none, or all alike */
 	int		   *order;			/* documents that passes.c knows of */
@@ -90,7 +110,16 @@ extern void rstar_set_ask(RstarSet *set, RstarSetDoc *doc, int samples);
 /* Takes what came of that, waiting for it */
 extern void rstar_set_take(RstarSet *set, RstarSetDoc *doc);
 
+/*
+ * Takes what has come already, of the documents in turn, so that not all of it
+ * has to lie there until the round has ended.  What has failed is left to that.
+ */
+extern void rstar_set_take_early(RstarSet *set);
+
 /* How many samples count */
-extern int	rstar_set_samples(const RstarTally *tally);
+extern int	rstar_set_samples(const RstarSetDoc *doc);
+
+/* The scores that are known one by one, tally.nscores of them */
+extern const uint8 *rstar_set_scores(const RstarSetDoc *doc);
 
 #endif							/* RSTAR_SET_H */

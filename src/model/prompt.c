@@ -24,6 +24,7 @@
 #include "postgres.h"
 
 #include "lib/stringinfo.h"
+#include "utils/memutils.h"
 
 #include "model/prompt.h"
 #include "model/template.h"
@@ -77,26 +78,23 @@ typedef struct Reader
 	size_t		next;			/* in Retro*'s */
 } Reader;
 
-/* Appends a text, its control tokens neutralised when it is not trusted */
-typedef void (*Appender) (StringInfo buf, RstarText source, bool trusted);
-
 static RstarSpan render(StringInfo buf, const RstarTask *task, RstarText query,
-						RstarText doc, Appender append);
+						RstarText doc, bool json);
 static void begin(Reader *reader, const RstarTask *task);
 static bool next_piece(Reader *reader, RstarPiece *piece);
+static RstarText escaped_literal(const Reader *reader, RstarPiece piece);
 static int64 inserted_len(const RstarTask *task, const RstarText *inserts);
 static void append_plain(StringInfo buf, RstarText source, bool trusted);
 static void append_json(StringInfo buf, RstarText source, bool trusted);
 static char *escape_bytes(char *dst, const char *src, const char *chunk_end,
 						  const char *end, bool trusted);
-static inline bool is_plain_word(uint64 word);
 static bool is_control_token(const char *s, const char *end);
 static inline bool is_name_char(char c);
 
 void
 rstar_prompt_append(StringInfo buf, const RstarTask *task, RstarText query, RstarText doc)
 {
-	(void) render(buf, task, query, doc, append_plain);
+	(void) render(buf, task, query, doc, false);
 }
 
 RstarSpan
@@ -108,14 +106,16 @@ rstar_prompt_append_body(StringInfo buf, const RstarServer *server,
 	appendStringInfoChar(buf, '{');
 	appendStringInfoString(buf, server->params);
 	appendStringInfoString(buf, ",\"messages\":[{\"role\":\"user\",\"content\":\"");
-	doc_place = render(buf, task, query, doc, append_json);
+	doc_place = render(buf, task, query, doc, true);
 	appendStringInfoString(buf, "\"}]");
 	return doc_place;
 }
 
+/* "json": as the inside of a string */
 static RstarSpan
-render(StringInfo buf, const RstarTask *task, RstarText query, RstarText doc, Appender append)
+render(StringInfo buf, const RstarTask *task, RstarText query, RstarText doc, bool json)
 {
+	void		(*append) (StringInfo, RstarText, bool) = json ? append_json : append_plain;
 	RstarText	inserts[RSTAR_PLACES];
 	Reader		reader;
 	RstarPiece	piece;
@@ -135,7 +135,14 @@ render(StringInfo buf, const RstarTask *task, RstarText query, RstarText doc, Ap
 	begin(&reader, task);
 	while (next_piece(&reader, &piece))
 	{
-		append(buf, piece.literal, true);
+		if (json && !reader.own)
+		{
+			RstarText	literal = escaped_literal(&reader, piece);
+
+			appendBinaryStringInfo(buf, literal.data, (int) literal.len);
+		}
+		else
+			append(buf, piece.literal, true);
 		if (piece.place == RSTAR_PLACE_NONE)
 			continue;
 		if (piece.place == RSTAR_PLACE_DOCUMENT)
@@ -166,6 +173,26 @@ next_piece(Reader *reader, RstarPiece *piece)
 		return false;
 	*piece = retro_star[reader->next++];
 	return true;
+}
+
+/* Of Retro*'s piece that was read last: escaped once, for it is the same in each prompt */
+static RstarText
+escaped_literal(const Reader *reader, RstarPiece piece)
+{
+	static RstarText escaped[lengthof(retro_star)];
+	RstarText  *literal = &escaped[reader->next - 1];
+
+	if (literal->data == NULL)
+	{
+		MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
+		StringInfoData buf;
+
+		initStringInfo(&buf);
+		append_json(&buf, piece.literal, true);
+		MemoryContextSwitchTo(old);
+		*literal = (RstarText) {buf.data, buf.len};
+	}
+	return *literal;
 }
 
 /* The length of what will be inserted; raises when that is too much */
@@ -235,7 +262,7 @@ append_json(StringInfo buf, RstarText source, bool trusted)
 /*
  * Writes src..chunk_end to dst, where there is room for the worst case, and
  * returns dst's new end.  "end" is where the whole text ends, for tokens that
- * straddle chunks.  Eight bytes at a time where nothing has to be escaped.
+ * straddle chunks.  A block at a time where nothing has to be escaped.
  */
 static char *
 escape_bytes(char *dst, const char *src, const char *chunk_end, const char *end,
@@ -247,19 +274,17 @@ escape_bytes(char *dst, const char *src, const char *chunk_end, const char *end,
 	while (src < chunk_end)
 	{
 		unsigned char c;
-		uint64		word;
 
-		if (slow == 0 && chunk_end - src >= (int) sizeof(word))
+		if (slow == 0 && chunk_end - src >= RSTAR_BLOCK)
 		{
-			memcpy(&word, src, sizeof(word));
-			if (is_plain_word(word))
+			if (rstar_text_is_plain(src, '<'))
 			{
-				memcpy(dst, &word, sizeof(word));
-				src += sizeof(word);
-				dst += sizeof(word);
+				memcpy(dst, src, RSTAR_BLOCK);
+				src += RSTAR_BLOCK;
+				dst += RSTAR_BLOCK;
 				continue;
 			}
-			slow = sizeof(word);
+			slow = RSTAR_BLOCK / 2;
 		}
 		if (slow > 0)
 			slow--;
@@ -289,26 +314,6 @@ escape_bytes(char *dst, const char *src, const char *chunk_end, const char *end,
 		src++;
 	}
 	return dst;
-}
-
-/*
- * True when none of the eight bytes is below ' ' or one of " \ < ("less than"
- * and "equal to" for each byte of a word, as in Bit Twiddling Hacks).
- */
-static inline bool
-is_plain_word(uint64 word)
-{
-	const uint64 ones = UINT64CONST(0x0101010101010101);
-	uint64		quote = word ^ (ones * '"');
-	uint64		backslash = word ^ (ones * '\\');
-	uint64		angle = word ^ (ones * '<');
-	uint64		hits;
-
-	hits = (word - ones * ' ') & ~word;
-	hits |= (quote - ones) & ~quote;
-	hits |= (backslash - ones) & ~backslash;
-	hits |= (angle - ones) & ~angle;
-	return (hits & (ones << 7)) == 0;
 }
 
 /* Does a control token begin at s, where there is a "<"? */

@@ -18,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/text.h"
 #include "model/reply_scan.h"
 
 /* Longest body and deepest nesting read here; a usual reply has 2 to 8 kB */
@@ -360,18 +361,21 @@ skip_string(Scanner *s, const char **data, size_t *len, bool *escaped)
 	if (p == s->end || *p++ != '"')
 		return false;
 	*data = p;
-	for (; p < s->end && *p != '"'; p++)
+	for (;;)
 	{
-		if ((unsigned char) *p < ' ')
+		while (s->end - p >= RSTAR_BLOCK && rstar_text_is_plain(p, '"'))
+			p += RSTAR_BLOCK;
+		while (p < s->end && (unsigned char) *p >= ' ' && *p != '"' && *p != '\\')
+			p++;
+		if (p == s->end || (unsigned char) *p < ' ')
 			return false;
-		if (*p != '\\')
-			continue;
+		if (*p == '"')
+			break;
 		*escaped = true;
 		if (++p == s->end || *p == '\0' || strchr("\"\\/bfnrt", *p) == NULL)
 			return false;
+		p++;
 	}
-	if (p == s->end)
-		return false;
 	*len = (size_t) (p - *data);
 	s->p = p + 1;
 	return true;

@@ -10,6 +10,7 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "utils/datum.h"
 #include "utils/memutils.h"
 
 #include "prefetch/ring.h"
@@ -62,7 +63,7 @@ grow(RstarRing *ring)
 static Size
 row_bytes(const RstarRow *row)
 {
-	return GetMemoryChunkSpace((void *) row) + GetMemoryChunkSpace(row->tuple);
+	return GetMemoryChunkSpace((void *) row) + GetMemoryChunkSpace(row->tuple) + row->query_bytes;
 }
 
 /* The rows in the ring, 0 being the oldest */
@@ -97,7 +98,7 @@ rstar_ring_drop_last(RstarRing *ring)
 	rstar_score_forget(row->aheads, ring->nsites);
 	ring->count--;
 	ring->bytes -= row_bytes(row);
-	rstar_ring_free_row(row);
+	rstar_ring_free_row(ring, row);
 }
 
 void
@@ -114,10 +115,30 @@ rstar_ring_forget(RstarRing *ring)
 }
 
 void
-rstar_ring_free_row(RstarRow *row)
+rstar_ring_free_row(RstarRing *ring, RstarRow *row)
 {
+	for (int i = 0; i < ring->nsites && row->query_bytes > 0; i++)
+	{
+		if (row->aheads[i].copied)
+			pfree(DatumGetPointer(row->aheads[i].query));
+	}
 	pfree(row->tuple);
 	pfree(row);
+}
+
+void
+rstar_ring_keep_query(RstarRing *ring, RstarRow *row, int site)
+{
+	RstarAhead *ahead = &row->aheads[site];
+	MemoryContext old = MemoryContextSwitchTo(ring->context);
+	Size		bytes;
+
+	ahead->query = datumCopy(ahead->query, false, -1);
+	MemoryContextSwitchTo(old);
+	ahead->copied = true;
+	bytes = GetMemoryChunkSpace(DatumGetPointer(ahead->query));
+	row->query_bytes += bytes;
+	ring->bytes += bytes;
 }
 
 TupleTableSlot *

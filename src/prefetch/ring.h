@@ -23,6 +23,7 @@ typedef struct RstarRow
 	bool		pending;		/* a call of it waits for an answer */
 	bool		fails;			/* a call of it raises an error, if it is
 								 * evaluated */
+	Size		query_bytes;	/* of copies of queries */
 	int64		place;			/* in its partition, or less; see partition.h */
 	RstarAhead	aheads[FLEXIBLE_ARRAY_MEMBER];	/* one for each call site */
 } RstarRow;
@@ -59,7 +60,10 @@ extern void rstar_ring_drop_last(RstarRing *ring);
 /* Nobody will evaluate the calls of the rows that are still in the ring */
 extern void rstar_ring_forget(RstarRing *ring);
 
-extern void rstar_ring_free_row(RstarRow *row);
+extern void rstar_ring_free_row(RstarRing *ring, RstarRow *row);
+
+/* The ahead's query is a value that will be gone: it gets a copy, which goes with the row */
+extern void rstar_ring_keep_query(RstarRing *ring, RstarRow *row, int site);
 
 /* Puts the row's values, not copied, into a virtual slot */
 extern TupleTableSlot *rstar_ring_store(const RstarRow *row, TupleTableSlot *slot);

@@ -13,7 +13,8 @@
  * A row is copied into a minimal tuple first and arguments are evaluated
  * against the copy, so that the Datums that rstar_score_ahead() has seen stay
  * where they are until the row has left: the call recognizes them and does
- * not hash the document again.  What is announced must be taken back before
+ * not hash the document again.  (A query that is computed for each row is
+ * copied.)  What is announced must be taken back before
  * the row is freed.
  *
  * During EvalPlanQual, and with retrostar.prefetch off, rows pass through one
@@ -61,7 +62,8 @@ typedef struct PrefetchState
 	int			nsites;
 	RstarSite  *sites;
 	RstarAhead *announced;		/* what the calls made next may take, one for
-								 * each site; NULL: none of them is "lasting" */
+								 * each site; NULL: of none does the document
+								 * last */
 
 	/* evaluation of arguments and guards */
 	ExprContext *ahead_context;
@@ -169,7 +171,7 @@ begin(CustomScanState *node, EState *estate, int eflags)
 								   &state->nsites);
 	for (int i = 0; i < state->nsites; i++)
 	{
-		if (state->sites[i].lasting && state->announced == NULL)
+		if (state->sites[i].doc_lasts && state->announced == NULL)
 			state->announced = palloc0(state->nsites * sizeof(RstarAhead));
 		state->shifted = state->shifted || state->sites[i].shift != 0;
 	}
@@ -402,6 +404,8 @@ submit_pair(PrefetchState *state, RstarRow *row, int site, const NullableDatum *
 	RstarAhead *ahead = &row->aheads[site];
 	bool		waits = rstar_score_ahead(args, state->sites[site].samples, &state->report.stats, ahead);
 
+	if (ahead->valid && state->sites[site].doc_lasts && !state->sites[site].query_lasts)
+		rstar_ring_keep_query(&state->ring, row, site);
 	if (waits && !row->pending)
 	{
 		row->pending = true;
@@ -511,7 +515,7 @@ announce(PrefetchState *state, RstarRow *row)
 		return;
 	memcpy(state->announced, row->aheads, state->nsites * sizeof(RstarAhead));
 	for (int i = 0; i < state->nsites; i++)
-		state->announced[i].valid = row->aheads[i].valid && state->sites[i].lasting;
+		state->announced[i].valid = row->aheads[i].valid && state->sites[i].doc_lasts;
 	rstar_score_announce(state->announced, state->nsites);
 }
 
@@ -529,7 +533,7 @@ free_current(PrefetchState *state)
 		return;
 	unannounce(state);
 	ExecClearTuple(state->css.ss.ss_ScanTupleSlot);
-	rstar_ring_free_row(state->current);
+	rstar_ring_free_row(&state->ring, state->current);
 	state->current = NULL;
 }
 
@@ -539,7 +543,7 @@ drop_rows(PrefetchState *state)
 	free_current(state);
 	state->report.rows_dropped += state->ring.count;
 	while (state->ring.count > 0)
-		rstar_ring_free_row(take_row(state));
+		rstar_ring_free_row(&state->ring, take_row(state));
 }
 
 /* The memory goes with the query's, and with it what was submitted */

@@ -60,7 +60,8 @@ init_args(RstarSite *site, FuncExpr *func, PlanState *parent)
 	Node	   *doc = list_nth(func->args, is_set ? RSTAR_SET_ARG_DOC : RSTAR_ARG_DOC);
 	ListCell   *lc;
 
-	site->lasting = is_lasting(query) && is_lasting(doc);
+	site->doc_lasts = is_lasting(doc);
+	site->query_lasts = is_lasting(query);
 	site->args[RSTAR_ARG_QUERY] = ExecInitExpr((Expr *) query, parent);
 	site->args[RSTAR_ARG_DOC] = ExecInitExpr((Expr *) doc, parent);
 	site->priors = is_set && list_length(func->args) > RSTAR_SET_ARG_PRIOR;

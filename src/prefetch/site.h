@@ -29,7 +29,8 @@ typedef struct RstarSite
 	List	   *init_params;	/* parameters of init plans in them */
 	bool		varying;		/* it is guarded, or not all arguments but
 								 * query and doc are the same for all rows */
-	bool		lasting;		/* query and doc stay valid with the row */
+	bool		doc_lasts;		/* the document stays valid with the row ... */
+	bool		query_lasts;	/* ... and so does the query */
 	bool		strict;			/* was declared so: without a NULL it is
 								 * called */
 	/* sets of documents: what is asked for at first, since the last (re)scan */

@@ -37,6 +37,9 @@
 #define NO_COOKIE PG_UINT32_MAX
 #define FIRST_COOKIES 256
 
+/* Results that are taken together */
+#define DRAIN_BATCH 32
+
 /* Where a cookie leads to */
 typedef struct Pending
 {
@@ -408,24 +411,38 @@ unlist_value(RstarMemoEntry *entry)
 	entry->listed = false;
 }
 
+/* All of a batch are taken from the pending ones first: that cannot fail, and the rest may */
 void
 rstar_memo_drain(void)
 {
-	RstarResult result;
-	uint32		cookie;
+	RstarTaken	taken[DRAIN_BATCH];
+	Pending		whose[DRAIN_BATCH];
 	bool		any = false;
+	int			n;
 
-	while (rstar_queue_next(&cookie, &result))
+	do
 	{
-		RstarStatement *statement = cookie < npendings ? pendings[cookie].statement : NULL;
-		RstarMemoEntry *entry = statement ? pendings[cookie].entry : NULL;
+		n = rstar_queue_next(taken, DRAIN_BATCH);
+		for (int i = 0; i < n; i++)
+		{
+			uint32		cookie = taken[i].cookie;
 
-		if (entry == NULL)
-			continue;			/* an error came before it was put down */
-		unpend(statement, entry);
-		set_result(statement, entry, &result, RSTAR_PLACE_PENDING);
-		any = true;
-	}
+			/* an error may have come before it was put down */
+			memset(&whose[i], 0, sizeof(Pending));
+			if (cookie < npendings && pendings[cookie].statement != NULL)
+			{
+				whose[i] = pendings[cookie];
+				unpend(whose[i].statement, whose[i].entry);
+				any = true;
+			}
+		}
+		for (int i = 0; i < n; i++)
+		{
+			if (whose[i].entry != NULL)
+				set_result(whose[i].statement, whose[i].entry, &taken[i].result,
+						   RSTAR_PLACE_PENDING);
+		}
+	} while (n == DRAIN_BATCH);
 	if (any)
 		rstar_queue_released();
 }

@@ -20,13 +20,16 @@ typedef struct RstarAhead
 {
 	RstarKey	key;
 	RstarMemoEntry *entry;		/* where it was then; see rstar_memo_is() */
-	Datum		query;			/* the argument values it was computed from */
+	Datum		query;			/* the argument values it was computed from,
+								 * or (the query) a copy */
 	Datum		doc;
 	uint64		call;			/* fingerprint of the other arguments */
 	int			samples;		/* that the call asks for */
 	bool		fails;			/* the call raises an error, if it is
 								 * evaluated */
 	bool		valid;
+	bool		copied;			/* "query" is such a copy: its owner's, never
+								 * set here */
 } RstarAhead;
 
 /*
@@ -43,8 +46,8 @@ extern double rstar_score_get(const NullableDatum *args, bool *isnull);
 extern bool rstar_score_prefetch(const NullableDatum *args, bool *isnull);
 
 /*
- * The key of a pair whose query and doc are these very Datums, if it has been
- * announced; else false.
+ * The key of a pair whose doc is this very Datum, with the same query, if it has
+ * been announced; else false.
  */
 extern bool rstar_score_announced(const RstarStatement *statement, const RstarCall *call,
 								  Datum query, Datum doc, RstarKey *key);
@@ -71,7 +74,7 @@ extern bool rstar_score_ahead(const NullableDatum *args, int samples,
 
 /*
  * Tells the calls that are evaluated next which pairs they will ask for: a
- * call whose query and doc are these very Datums takes the key from here and
+ * call whose doc is this very Datum, with the same query, takes the key from here and
  * neither detoasts nor hashes.  Replaces what was announced before; n = 0
  * clears.  The array must stay valid until then.
  */

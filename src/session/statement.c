@@ -26,6 +26,7 @@
 
 #include "base/compat.h"
 #include "session/statement.h"
+#include "shared/cache_scan.h"
 #include "shared/progress.h"
 
 /* One start or run of an executor, or utility command, under way */
@@ -36,6 +37,7 @@ typedef struct Frame
 	RstarStatement *statement;	/* once it is known */
 	bool		to_end;
 	bool		explains;		/* this one, or one around it */
+	bool		runs;			/* the cache table may stay open */
 } Frame;
 
 RstarKeeper *rstar_statement_keeper = NULL;
@@ -57,6 +59,8 @@ static void utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTr
 					ProcessUtilityContext context, ParamListInfo params,
 					QueryEnvironment *queryEnv, DestReceiver *dest, QueryCompletion *qc);
 static bool is_explain(Node *command);
+static void push_frame(Frame *frame);
+static void pop_frame(const Frame *frame);
 static Frame *started(Frame *frame);
 static RstarStatement *statement_of(Frame *frame);
 static void complete(RstarStatement *statement);
@@ -89,19 +93,20 @@ static void
 executor_start(QueryDesc *queryDesc, int eflags)
 {
 	Frame		frame = {frames, queryDesc, NULL, false,
-	rstar_statement_explains() || (eflags & EXEC_FLAG_EXPLAIN_ONLY) != 0};
+	rstar_statement_explains() || (eflags & EXEC_FLAG_EXPLAIN_ONLY) != 0, false};
 
-	frames = &frame;
+	push_frame(&frame);
 	PG_TRY();
 	{
 		if (prev_ExecutorStart)
 			prev_ExecutorStart(queryDesc, eflags);
 		else
 			standard_ExecutorStart(queryDesc, eflags);
+		rstar_cache_scan_rest();
 	}
 	PG_FINALLY();
 	{
-		frames = frame.outer;
+		pop_frame(&frame);
 	}
 	PG_END_TRY();
 }
@@ -110,19 +115,20 @@ static void
 executor_run(RSTAR_RUN_ARGS)
 {
 	Frame		frame = {frames, queryDesc, NULL,
-	count == 0 && ScanDirectionIsForward(direction), rstar_statement_explains()};
+	count == 0 && ScanDirectionIsForward(direction), rstar_statement_explains(), true};
 
-	frames = &frame;
+	push_frame(&frame);
 	PG_TRY();
 	{
 		if (prev_ExecutorRun)
 			prev_ExecutorRun(RSTAR_RUN_PASS);
 		else
 			standard_ExecutorRun(RSTAR_RUN_PASS);
+		rstar_cache_scan_rest();
 	}
 	PG_FINALLY();
 	{
-		frames = frame.outer;
+		pop_frame(&frame);
 	}
 	PG_END_TRY();
 }
@@ -131,19 +137,20 @@ executor_run(RSTAR_RUN_ARGS)
 static void
 executor_finish(QueryDesc *queryDesc)
 {
-	Frame		frame = {frames, queryDesc, NULL, true, rstar_statement_explains()};
+	Frame		frame = {frames, queryDesc, NULL, true, rstar_statement_explains(), true};
 
-	frames = &frame;
+	push_frame(&frame);
 	PG_TRY();
 	{
 		if (prev_ExecutorFinish)
 			prev_ExecutorFinish(queryDesc);
 		else
 			standard_ExecutorFinish(queryDesc);
+		rstar_cache_scan_rest();
 	}
 	PG_FINALLY();
 	{
-		frames = frame.outer;
+		pop_frame(&frame);
 	}
 	PG_END_TRY();
 }
@@ -167,15 +174,16 @@ utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 		QueryEnvironment *queryEnv, DestReceiver *dest, QueryCompletion *qc)
 {
 	Frame		frame = {frames, NULL, NULL, false,
-	rstar_statement_explains() || is_explain(pstmt->utilityStmt)};
+	rstar_statement_explains() || is_explain(pstmt->utilityStmt), false};
 
-	frames = &frame;
+	push_frame(&frame);
 	PG_TRY();
 	{
 		if (prev_ProcessUtility)
 			prev_ProcessUtility(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
 		else
 			standard_ProcessUtility(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
+		rstar_cache_scan_rest();
 		if (frame.statement != NULL)
 			complete(frame.statement);
 	}
@@ -208,6 +216,22 @@ is_explain(Node *command)
 	return !analyze;
 }
 
+static void
+push_frame(Frame *frame)
+{
+	rstar_cache_scan_rest();
+	rstar_cache_scan_keep(frame->runs);
+	frames = frame;
+}
+
+/* Also after an error, which leaves the cache table as it is */
+static void
+pop_frame(const Frame *frame)
+{
+	frames = frame->outer;
+	rstar_cache_scan_keep(frames != NULL && frames->runs);
+}
+
 /* It has come to its end without an error */
 static void
 complete(RstarStatement *statement)
@@ -221,7 +245,7 @@ complete(RstarStatement *statement)
 static void
 pop_utility_frame(Frame *frame)
 {
-	frames = frame->outer;
+	pop_frame(frame);
 	if (frame->statement != NULL)
 		MemoryContextDelete(frame->statement->context);
 }

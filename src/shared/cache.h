@@ -13,33 +13,16 @@
 #include "postgres.h"
 
 #include "utils/jsonb.h"
-#include "utils/relcache.h"
 #include "utils/timestamp.h"
 
 #include "base/result.h"
-
-#define RSTAR_CACHE_SCHEMA	"retrostar"
-#define RSTAR_CACHE_TABLE	"score_cache"
-
-/* Version of key and row; part of the key, too */
-#define RSTAR_CACHE_VERSION 1
-
-/* InvalidOid when it does not exist */
-extern Oid	rstar_cache_table(void);
-
-/* Raises an error for what is no plain table */
-extern void rstar_cache_check_kind(Relation table);
-
-/* Raises an error unless the columns are of the types that they are read as */
-extern void rstar_cache_check_columns(Relation table);
-
-/* Both, and for what else nothing can be written into it, with the cause */
-extern void rstar_cache_check_storable(Relation table);
+#include "shared/cache_table.h"
 
 /*
  * Looks a key up, whatever has been committed until this moment; all zero
- * when there is no row, or one of another version.  Opens and closes the table.  Raises an error when
- * the table is not there or a row does not make sense.
+ * when there is no row, or one of another version.  The table may stay open for the
+ * next one (cache_scan.h).  Raises an error when it is not there or a row does
+ * not make sense.
  */
 extern void rstar_cache_lookup(const RstarKey *key, RstarTally *known);
 

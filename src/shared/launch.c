@@ -44,6 +44,7 @@
 
 #include "base/compat.h"
 #include "base/wait.h"
+#include "shared/cache_scan.h"
 #include "shared/counters.h"
 #include "shared/evict.h"
 #include "shared/launch.h"
@@ -206,6 +207,7 @@ register_worker(void)
 								   REGISTER_TIMEOUT_MS / 1000),
 						 errhint("Raise the setting \"max_worker_processes\" (now %d).",
 								 max_worker_processes)));
+			rstar_cache_scan_rest();
 			rstar_wait(delay, launch_event);
 			delay = Min(delay * 2, REGISTER_MAX_DELAY_MS);
 		}

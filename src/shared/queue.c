@@ -25,6 +25,7 @@
 #include "base/compat.h"
 #include "base/settings.h"
 #include "base/wait.h"
+#include "shared/cache_scan.h"
 #include "shared/evict.h"
 #include "shared/lease.h"
 #include "shared/owner.h"
@@ -472,24 +473,24 @@ read_result(const RstarRequest *request, RstarResult *result)
 	strlcpy(result->detail, request->detail, sizeof(result->detail));
 }
 
-bool
-rstar_queue_next(uint32 *cookie, RstarResult *result)
+int
+rstar_queue_next(RstarTaken *taken, int max)
 {
 	RstarOwner *me = rstar_owner_me();
-	bool		found = false;
+	int			n = 0;
 
 	LWLockAcquire(rstar_shared->lock, LW_EXCLUSIVE);
-	if (!dlist_is_empty(&me->ready))
+	while (n < max && !dlist_is_empty(&me->ready))
 	{
 		RstarWaiter *waiter = dlist_head_element(RstarWaiter, owner_link, &me->ready);
 
-		*cookie = waiter->cookie;
-		read_result(waiter->request, result);
+		taken[n].cookie = waiter->cookie;
+		read_result(waiter->request, &taken[n].result);
 		rstar_request_release_waiter(waiter);
-		found = true;
+		n++;
 	}
 	LWLockRelease(rstar_shared->lock);
-	return found;
+	return n;
 }
 
 void
@@ -573,6 +574,8 @@ rstar_queue_wait(RstarWaiter *waiter, const RstarTicket *full, long timeout)
 	if (!sleeps)
 		return;
 
+	/* Nobody is to wait for the table because we wait for a model */
+	rstar_cache_scan_rest();
 	rstar_wait(timeout, wait_event);
 }
 

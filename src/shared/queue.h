@@ -115,11 +115,18 @@ extern bool rstar_queue_has_more(const RstarTally *one, const RstarTally *other,
 extern RstarSubmitted rstar_queue_submit(const RstarSpec *spec, uint32 cookie,
 										 RstarTicket *ticket, RstarResult *result);
 
+/* What came of a waiter */
+typedef struct RstarTaken
+{
+	uint32		cookie;
+	RstarResult result;
+} RstarTaken;
+
 /*
- * Takes the next waiter of this session that is ready, if any: its cookie,
- * the result, and the waiter is released.
+ * Takes the next waiters of this session that are ready, "max" at most, under
+ * one hold of the lock; they are released.  Returns how many.  Never raises.
  */
-extern bool rstar_queue_next(uint32 *cookie, RstarResult *result);
+extern int	rstar_queue_next(RstarTaken *taken, int max);
 
 /*
  * Gives up interest; a request that interests nobody ends.  Never raises.
