@@ -77,6 +77,7 @@ typedef struct PrefetchState
 
 	/* since the last (re)scan */
 	bool		started;
+	bool		counted;		/* its pairs are among those expected */
 	bool		passing;		/* rows pass through, nothing is read ahead */
 	bool		eof;			/* the child has no more rows */
 	bool		cut;			/* it had, but they were not kept */
@@ -402,6 +403,11 @@ submit_pair(PrefetchState *state, RstarRow *row, int site, const NullableDatum *
 	RstarAhead *ahead = &row->aheads[site];
 	bool		waits = rstar_score_ahead(args, state->sites[site].samples, &state->report.stats, ahead);
 
+	if (ahead->valid && !state->counted)
+	{
+		rstar_score_expected(rstar_scan_expected((CustomScan *) state->css.ss.ps.plan));
+		state->counted = true;
+	}
 	if (waits && !row->pending)
 	{
 		row->pending = true;
@@ -556,7 +562,10 @@ rescan(CustomScanState *node)
 	PrefetchState *state = (PrefetchState *) node;
 
 	if (node->ss.ps.chgParam != NULL)
+	{
 		rstar_ring_forget(&state->ring);
+		state->counted = false;
+	}
 	drop_rows(state);
 	ReScanExprContext(state->ahead_context);
 	state->started = false;
