@@ -22,7 +22,7 @@ set -uo pipefail
 . "$(dirname "$(realpath "${BASH_SOURCE[0]}")")/setup.sh"
 
 documents='' work='' run_as=() simulators=() passed=0 failed=0
-answer='' took=0 port=''
+answer='' took=0 port='' wrong_port_took='' dead_took=''
 
 main()
 {
@@ -42,6 +42,7 @@ main()
 	first_day
 	planted
 	echo
+	echo "A wrong port was told of after $wrong_port_took ms (at most 5000), a server that died after $dead_took ms (at most 10000)"
 	echo "$passed passed, $failed failed"
 	[ $failed = 0 ]
 }
@@ -268,6 +269,7 @@ unreachable()
 	log=$(stat -c %s "$work/server.log")
 	step 'A wrong port' "CREATE SERVER wrong_port FOREIGN DATA WRAPPER retrostar OPTIONS (url 'http://127.0.0.1:9', model 'm');
 		SELECT retro_star_score('q', 'd', server => 'wrong_port');" 'NOTICE: .*no endpoint of server "wrong_port" answers.*ERROR: .*could not reach server "wrong_port".*HINT: .*url' 5000
+	wrong_port_took=$took
 	step '... the view agrees' "SELECT state, last_error FROM retrostar.stat_server WHERE server = 'wrong_port';" '^(down|trying)\|.*127.0.0.1'
 	tail -c +$((log + 1)) "$work/server.log" | grep -q 'of server "wrong_port" fails and is not used'
 	verdict $? 'the log says nothing'
@@ -290,6 +292,7 @@ unreachable()
 	verdict $? 'the session is told nothing'
 	[ $took -le 10000 ]
 	verdict $? "it took $took ms, more than 10000"
+	dead_took=$took
 	step '... the view agrees' "SELECT state, last_error FROM retrostar.stat_server WHERE server = 'dies';" '^(down|trying)\|.*'
 	tail -c +$((log + 1)) "$work/server.log" | grep -q 'of server "dies" fails and is not used'
 	verdict $? 'the log says nothing'
