@@ -69,8 +69,11 @@ SELECT type, identity FROM members
 WHERE type NOT LIKE '%type%' AND type NOT IN ('toast table')
 	AND obj_description(objid, classid::regclass::name) IS NULL
 ORDER BY identity COLLATE "C";
-SELECT attrelid::regclass, attname FROM pg_attribute JOIN members ON classid = 'pg_class'::regclass AND objid = attrelid
-WHERE type = 'table' AND attnum > 0 AND NOT attisdropped AND col_description(attrelid, attnum) IS NULL;
+-- and so has every column
+SELECT c.oid::regclass, a.attname
+FROM members m JOIN pg_class c ON m.classid = 'pg_class'::regclass AND c.oid = m.objid
+	JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+WHERE c.relkind IN ('r', 'v') AND col_description(c.oid, a.attnum) IS NULL ORDER BY 1, a.attnum;
 
 -- none runs with its owner's rights
 SELECT count(*) FROM members m JOIN pg_proc p ON m.classid = 'pg_proc'::regclass AND p.oid = m.objid

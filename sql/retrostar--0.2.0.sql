@@ -747,7 +747,9 @@ CREATE FUNCTION retrostar.progress_state(
 	OUT done bigint,
 	OUT failed bigint,
 	OUT not_awaited bigint,
-	OUT started timestamptz)
+	OUT started timestamptz,
+	OUT rows_estimated bigint,
+	OUT end_estimated timestamptz)
 	RETURNS SETOF record
 	AS 'MODULE_PATHNAME', 'retrostar_progress_state'
 	LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 10;
@@ -756,7 +758,7 @@ COMMENT ON FUNCTION retrostar.progress_state() IS
 
 CREATE VIEW retrostar.stat_progress AS
 	SELECT p.pid, p.datid, d.datname, p.usesysid, r.rolname AS usename,
-		p.wanted, p.known, p.joined, p.sent, p.pending, p.done, p.failed, p.not_awaited, p.started
+		p.wanted, p.known, p.joined, p.sent, p.pending, p.done, p.failed, p.not_awaited, p.started, p.rows_estimated, p.end_estimated
 	FROM retrostar.progress_state() p
 		LEFT JOIN pg_catalog.pg_database d ON d.oid OPERATOR(pg_catalog.=) p.datid
 		LEFT JOIN pg_catalog.pg_roles r ON r.oid OPERATOR(pg_catalog.=) p.usesysid;
@@ -917,3 +919,128 @@ COMMENT ON FUNCTION retrostar.stats_reset() IS
 	'starts the counters of this database anew; what is in work counts as asked for since';
 -- Others may be watching them.
 REVOKE ALL ON FUNCTION retrostar.stats_reset() FROM PUBLIC;
+
+--
+-- What the columns of the views are
+--
+COMMENT ON COLUMN retrostar.stat_queue.worker_pid IS 'process of the worker of this database; null: there is none';
+COMMENT ON COLUMN retrostar.stat_queue.paused IS 'whether nothing is sent until retrostar.resume()';
+COMMENT ON COLUMN retrostar.stat_queue.pairs IS 'pairs of this database in memory';
+COMMENT ON COLUMN retrostar.stat_queue.waiting IS 'of these, queued';
+COMMENT ON COLUMN retrostar.stat_queue.running IS 'of these, in the hands of the worker';
+COMMENT ON COLUMN retrostar.stat_queue.unstored IS 'of these, answered and not yet in the cache table';
+COMMENT ON COLUMN retrostar.stat_queue.asked IS 'pairs for which a request was made';
+COMMENT ON COLUMN retrostar.stat_queue.answered IS 'of these, ended with a score';
+COMMENT ON COLUMN retrostar.stat_queue.failed IS 'of these, ended without a score';
+COMMENT ON COLUMN retrostar.stat_queue.cancelled IS 'of these, dropped because nobody wanted them any more';
+COMMENT ON COLUMN retrostar.stat_queue.joined IS 'calls that took part in a request which was there already; not in asked';
+COMMENT ON COLUMN retrostar.stat_queue.samples_sent IS 'samples that the worker took from the queue';
+COMMENT ON COLUMN retrostar.stat_queue.samples_scored IS 'of these, replies with a score';
+COMMENT ON COLUMN retrostar.stat_queue.samples_unscored IS 'of these, replies without a score';
+COMMENT ON COLUMN retrostar.stat_queue.samples_failed IS 'of these, ended without a reply, with an error';
+COMMENT ON COLUMN retrostar.stat_queue.samples_cancelled IS 'of these, given up';
+COMMENT ON COLUMN retrostar.stat_queue.samples_running IS 'of these, not ended';
+COMMENT ON COLUMN retrostar.stat_queue.lost IS 'answers given up before they could be stored';
+COMMENT ON COLUMN retrostar.stat_queue.waiters IS 'calls that wait, of all databases';
+COMMENT ON COLUMN retrostar.stat_queue.free_requests IS 'places for requests that are free, of all databases';
+COMMENT ON COLUMN retrostar.stat_queue.free_waiters IS 'places for waiting calls that are free, of all databases';
+COMMENT ON COLUMN retrostar.stat_queue.text_bytes IS 'shared memory that texts take, of all databases';
+COMMENT ON COLUMN retrostar.stat_queue.stats_reset IS 'when the counters began anew; null: when PostgreSQL started';
+COMMENT ON COLUMN retrostar.stat_server.server IS 'name of the server';
+COMMENT ON COLUMN retrostar.stat_server.endpoint IS 'URL';
+COMMENT ON COLUMN retrostar.stat_server.state IS 'up, down (left out after failures), trying (it is asked whether it is well), doubted (nothing new while another is in use), misconfigured (refuses a key or the model), unknown';
+COMMENT ON COLUMN retrostar.stat_server.in_flight IS 'attempts in flight';
+COMMENT ON COLUMN retrostar.stat_server.in_flight_limit IS 'how many may be; without a worker as last learnt';
+COMMENT ON COLUMN retrostar.stat_server.sent IS 'attempts: HTTP exchanges for samples';
+COMMENT ON COLUMN retrostar.stat_server.retries IS 'of these, not the first of their sample';
+COMMENT ON COLUMN retrostar.stat_server.answered IS 'of these, with an understood reply';
+COMMENT ON COLUMN retrostar.stat_server.unscored IS 'of the answered, without a score';
+COMMENT ON COLUMN retrostar.stat_server.failed IS 'of the sent: the sum of the seven that follow';
+COMMENT ON COLUMN retrostar.stat_server.unreachable IS 'not connected, or a broken connection';
+COMMENT ON COLUMN retrostar.stat_server.timed_out IS 'no reply within the option timeout';
+COMMENT ON COLUMN retrostar.stat_server.pushed_back IS 'too busy: 408, 429, 503';
+COMMENT ON COLUMN retrostar.stat_server.refused IS 'refused: the key, the model, the request';
+COMMENT ON COLUMN retrostar.stat_server.server_errors IS 'other status of 500 and above';
+COMMENT ON COLUMN retrostar.stat_server.bad_replies IS 'a success without a completion';
+COMMENT ON COLUMN retrostar.stat_server.not_sent IS 'not sent, for want of memory or a bad ca_file';
+COMMENT ON COLUMN retrostar.stat_server.cancelled IS 'closed before the reply';
+COMMENT ON COLUMN retrostar.stat_server.prompt_tokens IS 'prompt tokens of the answers, as the endpoint counted them';
+COMMENT ON COLUMN retrostar.stat_server.completion_tokens IS 'generated tokens of the answers, as the endpoint counted them';
+COMMENT ON COLUMN retrostar.stat_server.cached_tokens IS 'of the prompt tokens, those from its prefix cache, where it tells';
+COMMENT ON COLUMN retrostar.stat_server.latency_mean IS 'from sending to the whole reply, of the answers';
+COMMENT ON COLUMN retrostar.stat_server.latency_p50 IS 'half of the answers took less';
+COMMENT ON COLUMN retrostar.stat_server.latency_p95 IS '95 % of the answers took less';
+COMMENT ON COLUMN retrostar.stat_server.latency_p99 IS '99 % of the answers took less';
+COMMENT ON COLUMN retrostar.stat_server.last_error IS 'of the last failed attempt; the words of the server itself for pg_read_all_stats alone';
+COMMENT ON COLUMN retrostar.stat_server.last_error_at IS 'when that was';
+COMMENT ON COLUMN retrostar.stat_server.stats_reset IS 'when the counters began anew; null: when PostgreSQL started';
+COMMENT ON COLUMN retrostar.stat_activity.pid IS 'process of the session that asked first; null: it has ended';
+COMMENT ON COLUMN retrostar.stat_activity.usesysid IS 'OID of its user';
+COMMENT ON COLUMN retrostar.stat_activity.usename IS 'name of its user';
+COMMENT ON COLUMN retrostar.stat_activity.server IS 'name of the server';
+COMMENT ON COLUMN retrostar.stat_activity.state IS 'queued, running, closing (nobody wants it any more), looked up (the hub is asked), elsewhere (another node pays)';
+COMMENT ON COLUMN retrostar.stat_activity.age IS 'since it was asked for';
+COMMENT ON COLUMN retrostar.stat_activity.samples IS 'samples that are wanted';
+COMMENT ON COLUMN retrostar.stat_activity.in_flight IS 'of these, in the hands of the worker';
+COMMENT ON COLUMN retrostar.stat_activity.attempts IS 'HTTP exchanges until now';
+COMMENT ON COLUMN retrostar.stat_activity.endpoint IS 'URL where the last of them went';
+COMMENT ON COLUMN retrostar.stat_activity.waiters IS 'calls that wait for it';
+COMMENT ON COLUMN retrostar.stat_activity.detached IS 'whether it goes on although nobody waits';
+COMMENT ON COLUMN retrostar.stat_activity.priority IS 'interactive or background: the highest of those who want it';
+COMMENT ON COLUMN retrostar.stat_progress.pid IS 'process of the session';
+COMMENT ON COLUMN retrostar.stat_progress.datid IS 'OID of its database';
+COMMENT ON COLUMN retrostar.stat_progress.datname IS 'name of its database';
+COMMENT ON COLUMN retrostar.stat_progress.usesysid IS 'OID of its user';
+COMMENT ON COLUMN retrostar.stat_progress.usename IS 'name of its user';
+COMMENT ON COLUMN retrostar.stat_progress.wanted IS 'pairs until now: done, failed, pending and not_awaited';
+COMMENT ON COLUMN retrostar.stat_progress.known IS 'of these, found in the cache or in memory';
+COMMENT ON COLUMN retrostar.stat_progress.joined IS 'of these, by the request of another';
+COMMENT ON COLUMN retrostar.stat_progress.sent IS 'of these, asked for';
+COMMENT ON COLUMN retrostar.stat_progress.pending IS 'without an answer yet';
+COMMENT ON COLUMN retrostar.stat_progress.done IS 'with a score';
+COMMENT ON COLUMN retrostar.stat_progress.failed IS 'without a score in the end';
+COMMENT ON COLUMN retrostar.stat_progress.not_awaited IS 'prefetched, skipped, or not needed in the end';
+COMMENT ON COLUMN retrostar.stat_progress.started IS 'when the first pair was wanted';
+COMMENT ON COLUMN retrostar.stat_progress.rows_estimated IS 'pairs that the planner expects, or that the set has; null: not known';
+COMMENT ON COLUMN retrostar.stat_progress.end_estimated IS 'when these come to an end at the pace until now; null: not known';
+COMMENT ON COLUMN retrostar.stat_cache.rows_estimated IS 'rows of the cache table, by the statistics of PostgreSQL';
+COMMENT ON COLUMN retrostar.stat_cache.table_bytes IS 'size of the table itself';
+COMMENT ON COLUMN retrostar.stat_cache.index_bytes IS 'size of its index';
+COMMENT ON COLUMN retrostar.stat_cache.reasoning_bytes IS 'size of its TOAST table: replies that were kept';
+COMMENT ON COLUMN retrostar.stat_cache.oldest_estimated IS 'when the oldest of the first rows last got a sample';
+COMMENT ON COLUMN retrostar.stat_cache.hits IS 'pairs whose samples were all known when they were looked for';
+COMMENT ON COLUMN retrostar.stat_cache.misses IS 'the others';
+COMMENT ON COLUMN retrostar.stat_cache.stored IS 'answers written';
+COMMENT ON COLUMN retrostar.stat_cache.store_failures IS 'batches of answers that could not be written, or not all of them';
+COMMENT ON COLUMN retrostar.stat_cache.unstored IS 'answers that are not written yet';
+COMMENT ON COLUMN retrostar.stat_cache.stats_reset IS 'when the counters began anew; null: when PostgreSQL started';
+COMMENT ON COLUMN retrostar.stat_shared.server IS 'name of the server';
+COMMENT ON COLUMN retrostar.stat_shared.hub IS 'name of the foreign server of the hub';
+COMMENT ON COLUMN retrostar.stat_shared.state IS 'connected, connecting, away (cannot be used, and is tried again), not connected (nothing was asked yet)';
+COMMENT ON COLUMN retrostar.stat_shared.asked IS 'pairs for which the hub was asked';
+COMMENT ON COLUMN retrostar.stat_shared.known IS 'of these, known to it';
+COMMENT ON COLUMN retrostar.stat_shared.elsewhere IS 'of these, paid for by another node';
+COMMENT ON COLUMN retrostar.stat_shared.paid IS 'of these, sent from here';
+COMMENT ON COLUMN retrostar.stat_shared.told IS 'answers that it was told';
+COMMENT ON COLUMN retrostar.stat_shared.untold IS 'answers that it was not told, and will not be';
+COMMENT ON COLUMN retrostar.stat_shared.last_error IS 'why it was away last; in words for pg_read_all_stats alone';
+COMMENT ON COLUMN retrostar.stat_shared.last_error_at IS 'when that was';
+COMMENT ON COLUMN retrostar.usage_by_day.day IS 'day, of the time zone of the session';
+COMMENT ON COLUMN retrostar.usage_by_day.role IS 'name of the role; of a dropped one its last';
+COMMENT ON COLUMN retrostar.usage_by_day.server IS 'name of the server then';
+COMMENT ON COLUMN retrostar.usage_by_day.pairs IS 'pairs with a reply, or that failed';
+COMMENT ON COLUMN retrostar.usage_by_day.failures IS 'of these, those that failed';
+COMMENT ON COLUMN retrostar.usage_by_day.samples IS 'replies, with and without a score';
+COMMENT ON COLUMN retrostar.usage_by_day.prompt_tokens IS 'prompt tokens of all replies';
+COMMENT ON COLUMN retrostar.usage_by_day.cached_tokens IS 'of these, those from the prefix cache of the server, where it tells';
+COMMENT ON COLUMN retrostar.usage_by_day.completion_tokens IS 'generated tokens of all replies';
+COMMENT ON COLUMN retrostar.usage_by_day.seconds IS 'between request and reply, all replies together';
+COMMENT ON COLUMN retrostar.stat_budget.name IS 'name of the budget';
+COMMENT ON COLUMN retrostar.stat_budget.role IS 'whose sessions it bounds';
+COMMENT ON COLUMN retrostar.stat_budget.server IS 'name of the server; null: all servers together';
+COMMENT ON COLUMN retrostar.stat_budget.starts IS 'when the present window began';
+COMMENT ON COLUMN retrostar.stat_budget.ends IS 'when it ends';
+COMMENT ON COLUMN retrostar.stat_budget.samples_limit IS 'replies that it allows in a window';
+COMMENT ON COLUMN retrostar.stat_budget.samples_used IS 'of these, used';
+COMMENT ON COLUMN retrostar.stat_budget.tokens_limit IS 'tokens that it allows in a window';
+COMMENT ON COLUMN retrostar.stat_budget.tokens_used IS 'of these, used';

@@ -3,7 +3,7 @@
  * guc.c
  *		The definition of the settings.
  *
- * max_requests and shared_memory size shared memory and can only be set at
+ * max_requests, shared_memory and reply_memory size shared memory and can only be set at
  * server start; when the library is not preloaded they cannot be defined any
  * more (PGC_POSTMASTER after start-up is an error), and nothing reads them.
  *
@@ -189,6 +189,12 @@ define_startup_settings(void)
 							"No document longer than half of this can be scored.",
 							&rstar_shared_memory, RSTAR_DEFAULT_SHARED_MEMORY,
 							RSTAR_MIN_SHARED_MEMORY, RSTAR_MAX_SHARED_MEMORY,
+							PGC_POSTMASTER, GUC_UNIT_KB, NULL, NULL, NULL);
+	DefineCustomIntVariable("retrostar.reply_memory",
+							"Sets the shared memory for the last replies, which retro_star_explain() shows.",
+							"0: none are kept there.  The oldest make room for new ones.",
+							&rstar_reply_memory, RSTAR_DEFAULT_REPLY_MEMORY,
+							0, RSTAR_MAX_REPLY_MEMORY,
 							PGC_POSTMASTER, GUC_UNIT_KB, NULL, NULL, NULL);
 }
 

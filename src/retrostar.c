@@ -16,6 +16,7 @@
 #include "guc.h"
 #include "prefetch/plan.h"
 #include "prefetch/scan.h"
+#include "prefetch/serial.h"
 #include "session/planning.h"
 #include "session/quiet.h"
 #include "session/statement.h"
@@ -26,18 +27,20 @@
 #include "shared/layout.h"
 #include "shared/lease.h"
 #include "shared/progress.h"
+#include "shared/recent.h"
 #include "shared/shmem.h"
 #include "shared/usage.h"
 
 PG_MODULE_MAGIC;
 
-/* Shared memory: the map of requests, what they cost and may, endpoints, sessions, other nodes */
+/* Shared memory: the map of requests, what they cost and may, endpoints, sessions, replies, other nodes */
 static const RstarShmemPart parts[] = {
 	{rstar_layout_request, rstar_layout_startup},
 	{rstar_usage_request, rstar_usage_startup},
 	{rstar_budget_request, rstar_budget_startup},
 	{rstar_counters_request, rstar_counters_startup},
 	{rstar_progress_request, rstar_progress_startup},
+	{rstar_recent_request, rstar_recent_startup},
 	{rstar_lease_request, rstar_lease_startup},
 	{rstar_hubs_request, rstar_hubs_startup},
 };
@@ -66,6 +69,7 @@ _PG_init(void)
 	rstar_planning_init(rstar_quiet_estimates);
 	rstar_plan_init();
 	rstar_scan_init();
+	rstar_serial_init();
 	rstar_statement_init();
 	rstar_quiet_init();
 	rstar_launch_init();

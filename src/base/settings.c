@@ -29,4 +29,5 @@ bool		rstar_prefetch = true;
 int			rstar_prefetch_window = RSTAR_DEFAULT_PREFETCH_WINDOW;
 int			rstar_max_requests = RSTAR_DEFAULT_MAX_REQUESTS;
 int			rstar_shared_memory = RSTAR_DEFAULT_SHARED_MEMORY;
+int			rstar_reply_memory = RSTAR_DEFAULT_REPLY_MEMORY;
 int			rstar_worker_idle_timeout = RSTAR_DEFAULT_WORKER_IDLE_TIMEOUT;

@@ -35,6 +35,10 @@
 #define RSTAR_MIN_SHARED_MEMORY		(4 * 1024)
 #define RSTAR_MAX_SHARED_MEMORY		(16 * 1024 * 1024)
 
+/* kB */
+#define RSTAR_DEFAULT_REPLY_MEMORY	(8 * 1024)
+#define RSTAR_MAX_REPLY_MEMORY		(1024 * 1024)
+
 /* ms */
 #define RSTAR_DEFAULT_WORKER_IDLE_TIMEOUT	3000
 #define RSTAR_MIN_WORKER_IDLE_TIMEOUT		100
@@ -98,6 +102,7 @@ extern bool rstar_prefetch;
 extern int	rstar_prefetch_window;
 extern int	rstar_max_requests;
 extern int	rstar_shared_memory;
+extern int	rstar_reply_memory;
 extern int	rstar_worker_idle_timeout;
 
 #endif							/* RSTAR_SETTINGS_H */

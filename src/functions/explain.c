@@ -5,8 +5,12 @@
  *
  * Asks for the score as retro_star_score() does, and then reads the samples:
  * those of the table, and those that the map has and the table has not, which
- * on a standby stay there.  Where a sample's reply was not kept, its score is
- * all that is known of it.
+ * on a standby stay there.  Of samples whose reply neither has, shared memory
+ * may have it still (recent.c); else the score is all that is known.
+ *
+ * Where a score is known and the call does not say how many samples it wants,
+ * nothing is asked for: another sample would change the score that is asked
+ * about.
  *
  * A request is in the table and still in the map between the worker's commit
  * and its next step.  There is one such request of a key at most, and the row
@@ -31,11 +35,13 @@
 
 #include "base/encoding.h"
 #include "base/settings.h"
+#include "model/reply_details.h"
 #include "session/pair.h"
 #include "session/score.h"
 #include "session/statement.h"
 #include "shared/cache.h"
 #include "shared/kept.h"
+#include "shared/recent.h"
 
 PG_FUNCTION_INFO_V1(retrostar_retro_star_explain);
 
@@ -61,9 +67,12 @@ static void add_sample(Samples *samples, int score, JsonbContainer *details);
 static void add_kept(Samples *samples, Jsonb *kept);
 static bool member(JsonbContainer *object, const char *key, JsonbValue *value);
 static int	number(const JsonbValue *value);
+static void add_recent(const RstarKey *key, Samples *samples);
+static JsonbContainer *recent_details(RstarRecent *recent);
 static void align(Samples *samples, const int16 *scores, int nscores);
 static void add_missing(Samples *samples, const RstarTally *tally);
 static void measure(Samples *samples);
+static void tell_missing(const Samples *samples);
 static void put_row(ReturnSetInfo *rsinfo, int sample, const Samples *samples, bool cached);
 static bool get_text(JsonbContainer *object, const char *key, Datum *datum);
 static bool get_number(JsonbContainer *object, const char *key, int *n);
@@ -90,10 +99,18 @@ retrostar_retro_star_explain(PG_FUNCTION_ARGS)
 	rstar_pair_make(statement, fcinfo->args, &pair);
 
 	collect(&pair.key, &before);
-	rstar_score_explain(statement, &pair, &tally);
-	collect(&pair.key, &after);
-	add_missing(&after, &tally);
-	measure(&after);
+	measure(&before);
+	if (before.ncounted == 0 || !fcinfo->args[RSTAR_ARG_SAMPLES].isnull)
+	{
+		rstar_score_explain(statement, &pair, &tally);
+		collect(&pair.key, &after);
+		add_missing(&after, &tally);
+		measure(&after);
+	}
+	else
+		after = before;
+	add_recent(&pair.key, &after);
+	tell_missing(&after);
 	for (int i = 0; i < after.n; i++)
 	{
 		bool		cached = after.items[i].score >= 0 ? scored++ < before.nscored :
@@ -235,6 +252,87 @@ add_missing(Samples *samples, const RstarTally *tally)
 	for (int i = 0; i < tally->nscores; i++)
 		scores[i] = tally->scores[i];
 	align(samples, scores, tally->nscores);
+}
+
+/*
+ * The newest reply belongs to the newest sample of its score.  A reply whose
+ * sample is not there, for it has been removed since, belongs to none.
+ */
+static void
+add_recent(const RstarKey *key, Samples *samples)
+{
+	int			n;
+	RstarRecent *next = rstar_recent_find(key, &n);
+	RstarRecent **recents = palloc(n * sizeof(RstarRecent *));
+
+	for (int i = 0; i < n; i++)
+	{
+		recents[i] = next;
+		next = (RstarRecent *) ((char *) next + next->size);
+	}
+	for (int i = samples->n - 1; i >= 0; i--)
+	{
+		Sample	   *sample = &samples->items[i];
+
+		for (int j = n - 1; j >= 0 && sample->details == NULL; j--)
+		{
+			if (recents[j] == NULL || recents[j]->score != sample->score)
+				continue;
+			sample->details = recent_details(recents[j]);
+			recents[j] = NULL;
+		}
+	}
+}
+
+/* In the form in which the table would have it; NULL: out of memory */
+static JsonbContainer *
+recent_details(RstarRecent *recent)
+{
+	RstarReply	reply = {
+		.status = RSTAR_REPLY_SCORE,
+		.score = recent->score,
+		.prompt_tokens = recent->prompt_tokens,
+		.completion_tokens = recent->completion_tokens,
+		.text = recent->data + recent->endpoint_len,
+		.text_len = recent->text_len
+	};
+	size_t		len;
+	char	   *object;
+	char	   *json;
+	Jsonb	   *jsonb;
+
+	strlcpy(reply.finish_reason, recent->finish_reason, sizeof(reply.finish_reason));
+	object = rstar_reply_details(&reply, pnstrdup(recent->data, recent->endpoint_len),
+								 recent->elapsed_us, &len);
+	if (object == NULL)
+		return NULL;
+	json = MemoryContextAllocExtended(CurrentMemoryContext, len + 1, MCXT_ALLOC_NO_OOM);
+	if (json != NULL)
+		memcpy(json, object, len);
+	free(object);
+	if (json == NULL)
+		return NULL;
+	json[len] = '\0';
+	jsonb = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(rstar_encoding_from_utf8(json, len))));
+	return &jsonb->root;
+}
+
+static void
+tell_missing(const Samples *samples)
+{
+	int			missing = 0;
+
+	for (int i = 0; i < samples->n; i++)
+		missing += samples->items[i].details == NULL ? 1 : 0;
+	if (missing == 0)
+		return;
+	ereport(NOTICE,
+			(errmsg_plural("the reply of %d sample of %d is not there any more",
+						   "the replies of %d samples of %d are not there any more",
+						   missing, missing, samples->n),
+			 errdetail("Without retrostar.store_reasoning a reply is kept in memory, until newer ones or a restart of the server take its place."),
+			 errhint("SET retrostar.store_reasoning = on keeps those of new samples; samples => %d asks for another one with its reply, and changes the score.",
+					 Min(samples->nscored + 1, RSTAR_MAX_SAMPLES))));
 }
 
 static void

@@ -35,6 +35,7 @@
 #include "functions/args.h"
 #include "functions/rerank.h"
 #include "session/pair.h"
+#include "session/score.h"
 
 PG_FUNCTION_INFO_V1(retrostar_retro_star_rerank);
 PG_FUNCTION_INFO_V1(retrostar_rerank_agg_transfn);
@@ -136,6 +137,7 @@ retrostar_retro_star_rerank(PG_FUNCTION_ARGS)
 	names.of = element;
 	set = rstar_rerank_begin(NULL, args, &options, &names);
 	rstar_rerank_expect(set, docs.n);
+	rstar_score_expected(docs.n);
 	for (int i = 0; i < docs.n; i++)
 	{
 		NullableDatum doc = {docs.values[i], docs.nulls[i]};

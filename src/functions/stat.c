@@ -77,9 +77,11 @@ static void put_row(FunctionCallInfo fcinfo, Row *row);
 static bool may_see(Oid userid);
 static bool sees_all(void);
 static bool is_ours(Oid serverid);
+static const char *plain(const char *state);
 static void endpoint_row(Row *row, const RstarServer *server, int i, TimestampTz stats_reset);
 static void add_counts(Row *row, const RstarCounts *counts);
 static char *last_error(const RstarEndpointNow *now, const char *server);
+static TimestampTz estimated_end(const RstarProgress *progress, int64 wanted);
 static HTAB *make_servers(void);
 static const RstarServer *find_server(HTAB *servers, Oid serverid);
 static char *endpoint_of(const RstarActivity *activity, const RstarServer *server);
@@ -232,7 +234,7 @@ endpoint_row(Row *row, const RstarServer *server, int i, TimestampTz stats_reset
 		add(row, CStringGetTextDatum("unknown"), false);
 		return;
 	}
-	add(row, CStringGetTextDatum(now.state[0] ? now.state : "unknown"), false);
+	add(row, CStringGetTextDatum(plain(now.state)), false);
 	add_integer(row, now.in_flight);
 	/* what was learnt under other options will be forgotten */
 	add(row, Int32GetDatum(now.limit), now.limit == 0 ||
@@ -243,6 +245,19 @@ endpoint_row(Row *row, const RstarServer *server, int i, TimestampTz stats_reset
 	add_time(row, now.last_error_at);
 	add_time(row, stats_reset);
 	add_bigint(row, now.counts.cached_tokens);
+}
+
+/* A breaker's words say the opposite of what a reader expects: "closed" is well */
+static const char *
+plain(const char *state)
+{
+	if (strcmp(state, "closed") == 0)
+		return "up";
+	if (strcmp(state, "open") == 0)
+		return "down";
+	if (strcmp(state, "half-open") == 0)
+		return "trying";
+	return state[0] == '\0' ? "unknown" : state;
 }
 
 static void
@@ -396,10 +411,29 @@ retrostar_progress_state(PG_FUNCTION_ARGS)
 			add_bigint(&row, places[RSTAR_PLACE_FAILED]);
 			add_bigint(&row, places[RSTAR_PLACE_NOT_AWAITED]);
 			add_time(&row, progress.started);
+			add(&row, Int64GetDatum((int64) Min(progress.expected, (double) PG_INT64_MAX / 2)), progress.expected == 0);
+			add_time(&row, estimated_end(&progress, wanted));
 		}
 		put_row(fcinfo, &row);
 	}
 	return (Datum) 0;
+}
+
+/* At the pace until now; 0: nobody knows how many there are, or none is done yet */
+static TimestampTz
+estimated_end(const RstarProgress *progress, int64 wanted)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	const int64 *places = progress->places;
+	double		over = places[RSTAR_PLACE_DONE] + places[RSTAR_PLACE_FAILED] + places[RSTAR_PLACE_NOT_AWAITED];
+	double		left = Max(progress->expected, (double) wanted) - over;
+	double		us;
+
+	if (progress->expected == 0 || over == 0)
+		return 0;
+	us = (double) (now - progress->started) * (left / over);
+	/* a thousand years are as good as for ever */
+	return now + (int64) Min(us, 1000.0 * SECS_PER_YEAR * USECS_PER_SEC);
 }
 
 Datum

@@ -69,19 +69,24 @@ count_or_null(int count)
 	return count == 0 ? NULL : json_object_new_int(count);
 }
 
-/* At a character boundary: the text is valid UTF-8 */
 static json_object *
 cut_text(const RstarReply *reply)
 {
+	return reply->text == NULL ? NULL :
+		json_object_new_string_len(reply->text, (int) rstar_reply_details_text(reply));
+}
+
+/* The text is valid UTF-8 */
+size_t
+rstar_reply_details_text(const RstarReply *reply)
+{
 	size_t		len = reply->text_len;
 
-	if (reply->text == NULL)
-		return NULL;
 	if (len > RSTAR_REPLY_DETAILS_TEXT)
 	{
 		len = RSTAR_REPLY_DETAILS_TEXT;
 		while (len > 0 && (reply->text[len] & 0xc0) == 0x80)
 			len--;
 	}
-	return json_object_new_string_len(reply->text, (int) len);
+	return len;
 }

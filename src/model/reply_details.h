@@ -27,4 +27,7 @@
 extern char *rstar_reply_details(const RstarReply *reply, const char *endpoint,
 								 long long elapsed_us, size_t *len);
 
+/* How much of a reply's text that is, in bytes: it ends with a character */
+extern size_t rstar_reply_details_text(const RstarReply *reply);
+
 #endif							/* RSTAR_REPLY_DETAILS_H */

@@ -100,14 +100,20 @@ static bool find_init_params(Node *expr, void *context);
  * without them; so is one that was declared volatile or has lost arguments.
  */
 bool
+rstar_calls_is_score_function(Oid funcid)
+{
+	return funcid >= FirstNormalObjectId &&
+		has_entry(funcid, SCORE_SYMBOL, retrostar_retro_star_score) &&
+		func_volatile(funcid) != PROVOLATILE_VOLATILE;
+}
+
+bool
 rstar_calls_is_score(Node *expr)
 {
 	FuncExpr   *func = (FuncExpr *) expr;
 
-	return expr != NULL && IsA(expr, FuncExpr) &&
-		func->funcid >= FirstNormalObjectId && list_length(func->args) == RSTAR_NARGS &&
-		has_entry(func->funcid, SCORE_SYMBOL, retrostar_retro_star_score) &&
-		func_volatile(func->funcid) != PROVOLATILE_VOLATILE;
+	return expr != NULL && IsA(expr, FuncExpr) && list_length(func->args) == RSTAR_NARGS &&
+		rstar_calls_is_score_function(func->funcid);
 }
 
 static bool

@@ -60,7 +60,10 @@ typedef struct RstarCallParams
 	Bitmapset  *barred;			/* not to be used before the call is evaluated */
 } RstarCallParams;
 
-/* Is this node a call of retro_star_score? */
+/* Is this function retro_star_score, under whatever name? */
+extern bool rstar_calls_is_score_function(Oid funcid);
+
+/* Is this node a call of it? */
 extern bool rstar_calls_is_score(Node *expr);
 
 /* Is it an aggregate retro_star_rerank_agg? */

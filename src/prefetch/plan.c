@@ -52,7 +52,6 @@
 static planner_hook_type prev_planner_hook = NULL;
 
 static PlannedStmt *plan_statement(RSTAR_PLANNER_ARGS);
-static bool uses_functions(PlannedStmt *stmt);
 static void add_prefetch(RstarPlanFacts *facts, int cursor_options);
 static int	count_disabled(Plan *plan);
 static bool needs_material(PlannedStmt *stmt, int cursor_options);
@@ -102,7 +101,7 @@ plan_statement(RSTAR_PLANNER_ARGS)
 	else
 		stmt = standard_planner(RSTAR_PLANNER_PASS);
 
-	if (!uses_functions(stmt))
+	if (!rstar_plan_uses_functions(stmt))
 		return stmt;
 	rstar_walk_statement(stmt, only_reads, &facts);
 	if (!facts.has_calls)
@@ -114,9 +113,9 @@ plan_statement(RSTAR_PLANNER_ARGS)
 	return stmt;
 }
 
-/* A plan lists the functions it depends on, other than built-in ones */
-static bool
-uses_functions(PlannedStmt *stmt)
+/* A plan lists the functions it depends on */
+bool
+rstar_plan_uses_functions(PlannedStmt *stmt)
 {
 	ListCell   *lc;
 

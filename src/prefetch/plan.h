@@ -13,8 +13,13 @@
 
 #include "postgres.h"
 
+#include "nodes/plannodes.h"
+
 /* Installs the planner hook; called once by _PG_init */
 extern void rstar_plan_init(void);
+
+/* Does the plan depend on any function other than built-in ones? */
+extern bool rstar_plan_uses_functions(PlannedStmt *stmt);
 
 /*
  * Assign hook of retrostar.prefetch: plans that are kept were made for the

@@ -79,6 +79,7 @@ typedef struct PrefetchState
 
 	/* since the last (re)scan */
 	bool		started;
+	bool		counted;		/* its pairs are among those expected */
 	bool		passing;		/* rows pass through, nothing is read ahead */
 	bool		eof;			/* the child has no more rows */
 	bool		cut;			/* it had, but they were not kept */
@@ -406,6 +407,11 @@ submit_pair(PrefetchState *state, RstarRow *row, int site, const NullableDatum *
 
 	if (ahead->valid && state->sites[site].doc_lasts && !state->sites[site].query_lasts)
 		rstar_ring_keep_query(&state->ring, row, site);
+	if (ahead->valid && !state->counted)
+	{
+		rstar_score_expected(rstar_scan_expected((CustomScan *) state->css.ss.ps.plan));
+		state->counted = true;
+	}
 	if (waits && !row->pending)
 	{
 		row->pending = true;
@@ -560,7 +566,10 @@ rescan(CustomScanState *node)
 	PrefetchState *state = (PrefetchState *) node;
 
 	if (node->ss.ps.chgParam != NULL)
+	{
 		rstar_ring_forget(&state->ring);
+		state->counted = false;
+	}
 	drop_rows(state);
 	ReScanExprContext(state->ahead_context);
 	state->started = false;

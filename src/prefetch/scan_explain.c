@@ -144,6 +144,12 @@ explain_estimates(const CustomScan *scan, ExplainState *es)
 		ExplainPropertyList("Over Budget", passed, es);
 }
 
+double
+rstar_scan_expected(const CustomScan *scan)
+{
+	return estimated_rows(scan) * (list_length(scan->custom_private) - 1);
+}
+
 /*
  * A LIMIT that is written down counts: so many rows, or so many that so many of
  * them pass the filter

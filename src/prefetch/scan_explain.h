@@ -30,6 +30,9 @@ typedef struct RstarScanReport
 									 * any */
 } RstarScanReport;
 
+/* Pairs that the planner expects the node to see, for all of its calls */
+extern double rstar_scan_expected(const CustomScan *scan);
+
 extern void rstar_scan_explain(CustomScan *scan, const RstarScanReport *report,
 							   List *ancestors, ExplainState *es);
 

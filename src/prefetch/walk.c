@@ -37,7 +37,6 @@ static bool does_more(Node *node, void *context);
 static void note_plan(RstarPlanFacts *facts, Plan *plan);
 static bool note_expr(Node *expr, void *context);
 static void note_subplan(RstarPlanFacts *facts, SubPlan *subplan);
-static bool walk_own_exprs(Plan *plan, RstarExprWalker walker, void *context);
 static bool walk_modify_exprs(ModifyTable *modify, RstarExprWalker walker, void *context);
 static bool walk_scan_exprs(Plan *plan, RstarExprWalker walker, void *context);
 static bool has_effects(RstarPlanFacts *facts, Plan *plan);
@@ -126,7 +125,7 @@ note_plan(RstarPlanFacts *facts, Plan *plan)
 	}
 	(void) note_expr((Node *) plan->targetlist, facts);
 	(void) note_expr((Node *) plan->qual, facts);
-	(void) walk_own_exprs(plan, note_expr, facts);
+	(void) rstar_walk_own_exprs(plan, note_expr, facts);
 	foreach(lc, rstar_walk_children(plan))
 		note_plan(facts, lfirst(lc));
 }
@@ -220,12 +219,8 @@ rstar_walk_children(Plan *plan)
 			return true; \
 	} while (0)
 
-/*
- * Calls the walker for the expressions of a node other than its target list
- * and qual.  True as soon as the walker says so, and for unknown node types.
- */
-static bool
-walk_own_exprs(Plan *plan, RstarExprWalker walker, void *context)
+bool
+rstar_walk_own_exprs(Plan *plan, RstarExprWalker walker, void *context)
 {
 	switch (nodeTag(plan))
 	{
@@ -363,7 +358,7 @@ rstar_walk_may_run_ahead(RstarPlanFacts *facts, Plan *plan, List *kept)
 	if (expr_is_observable((Node *) kept, facts))
 		return false;
 	/* the functions of a function scan run to completion for the first row */
-	if (!IsA(plan, FunctionScan) && walk_own_exprs(plan, expr_is_observable, facts))
+	if (!IsA(plan, FunctionScan) && rstar_walk_own_exprs(plan, expr_is_observable, facts))
 		return false;
 	return !children_are_observable(facts, plan, true);
 }
@@ -403,7 +398,7 @@ plan_is_observable(RstarPlanFacts *facts, Plan *plan, bool first)
 		expr_is_observable((Node *) plan->qual, facts))
 		return true;
 	if (!(first && IsA(plan, FunctionScan)) &&
-		walk_own_exprs(plan, expr_is_observable, facts))
+		rstar_walk_own_exprs(plan, expr_is_observable, facts))
 		return true;
 	return children_are_observable(facts, plan, first);
 }

@@ -69,6 +69,12 @@ extern void rstar_walk_note_reader(RstarPlanFacts *facts, int plan_id, RstarRead
 extern List *rstar_walk_children(Plan *plan);
 
 /*
+ * Calls the walker for the expressions of a node other than its target list
+ * and qual.  True as soon as the walker says so, and for unknown node types.
+ */
+extern bool rstar_walk_own_exprs(Plan *plan, RstarExprWalker walker, void *context);
+
+/*
  * May this node and all below it produce rows before anybody wants them, and
  * rows that nobody wants in the end?  Not when volatile functions, row locks
  * or changes of data are in it, or anything that is not known here.  Of its

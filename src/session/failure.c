@@ -158,6 +158,9 @@ describe_connection(const RstarResult *result, const char *server)
 	Failure		failure = {ERRCODE_CONNECTION_FAILURE, NULL, NULL, NULL};
 	char	   *said = rstar_encoding_from_utf8(result->detail, strlen(result->detail));
 
+	/* OpenSSL's words for an answer that is plain text */
+	if (strstr(said, "wrong version number") != NULL)
+		said = psprintf("%s (it does not speak TLS; the option \"url\" says https)", said);
 	failure.hint = psprintf("SELECT * FROM retrostar.check('%s') shows the state of each endpoint.", server);
 	switch (result->status)
 	{
@@ -224,6 +227,8 @@ describe_refusal(const RstarResult *result, const char *server)
 			break;
 		default:
 			failure.message = psprintf("server \"%s\" refused the request", server);
+			if (result->http_status == 404 || result->http_status == 405)
+				failure.detail = psprintf("%s (the path in the option \"url\" may be wrong)", failure.detail);
 			if (names_parameter(result->detail))
 				failure.hint = psprintf("The option \"dialect\" of the server says which parameters it is sent, and may be wrong: SELECT * FROM retrostar.check('%s').", server);
 			break;

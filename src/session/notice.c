@@ -121,21 +121,24 @@ rstar_notice_serial(void)
 {
 	static bool told = false;
 	RstarStatement *outermost;
-	bool		nested;
+	RstarWithin within;
 
 	/* Who has switched it off knows */
 	if (told || !rstar_prefetch)
 		return;
-	outermost = rstar_statement_outermost(&nested);
+	outermost = rstar_statement_outermost(&within);
 	if (++outermost->serial < SERIAL_CALLS)
 		return;
 	told = true;
 	ereport(NOTICE,
 			(errmsg("calls of retro_star_score() are made one after another"),
 			 errdetail("This statement has waited for %d, each alone.  %s", SERIAL_CALLS,
-					   nested ? "They are in a function or block that is not part of its plan." :
+					   within == RSTAR_WITHIN_COMMAND ? "They are in an expression of an index or constraint, which is evaluated row by row." :
+					   within == RSTAR_WITHIN_FUNCTION ? "They are in a function or block that is not part of its plan." :
 					   "No node of its plan makes them ahead."),
-			 nested ?
+			 within == RSTAR_WITHIN_COMMAND ?
+			 errhint("Ask for the pairs together before, with retro_star_prefetch() in a query: known scores are not waited for.") :
+			 within == RSTAR_WITHIN_FUNCTION ?
 			 errhint("A function that is to be part of the plan is LANGUAGE sql, a single SELECT or RETURN, STABLE, and neither STRICT nor SECURITY DEFINER, and has no SET.") :
 			 errhint("EXPLAIN shows a node \"Retro* Prefetch\" where there is one.  Functions in PL/pgSQL are not part of a plan; doc/planning.md lists other calls that stay serial.")));
 }

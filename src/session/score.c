@@ -16,6 +16,7 @@
 #include "session/quiet.h"
 #include "session/score.h"
 #include "session/warm.h"
+#include "shared/progress.h"
 
 static RstarMemoEntry *announced_entry(RstarStatement *statement, const NullableDatum *args,
 									   const RstarCall **call);
@@ -266,6 +267,14 @@ rstar_score_forget(const RstarAhead *aheads, int n)
 		rstar_memo_key(&aheads[i].key, aheads[i].samples, &memo_key);
 		rstar_memo_forget(statement, &memo_key);
 	}
+}
+
+/* The passes of a refresh have the same parts each time */
+void
+rstar_score_expected(double pairs)
+{
+	(void) rstar_statement_current();
+	rstar_progress_expected(pairs, rstar_statement_keeper != NULL);
 }
 
 /* An entry of its own: the memo's may be of a request whose replies are not kept */

@@ -52,6 +52,9 @@ extern bool rstar_score_prefetch(const NullableDatum *args, bool *isnull);
 extern bool rstar_score_announced(const RstarStatement *statement, const RstarCall *call,
 								  Datum query, Datum doc, RstarKey *key);
 
+/* So many pairs are expected of a part of the running statement, for its progress */
+extern void rstar_score_expected(double pairs);
+
 /*
  * The score of a pair for retro_star_explain(): the replies to what it asks
  * for are kept.  *tally: the samples behind the score, none when it failed or

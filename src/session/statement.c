@@ -33,7 +33,8 @@
 typedef struct Frame
 {
 	struct Frame *outer;
-	QueryDesc  *query;			/* NULL: utility command */
+	QueryDesc  *query;			/* NULL: utility command ... */
+	NodeTag		command;		/* ... of this kind */
 	RstarStatement *statement;	/* once it is known */
 	bool		to_end;
 	bool		explains;		/* this one, or one around it */
@@ -62,6 +63,7 @@ static bool is_explain(Node *command);
 static void push_frame(Frame *frame);
 static void pop_frame(const Frame *frame);
 static Frame *started(Frame *frame);
+static bool evaluates_rows(NodeTag command);
 static RstarStatement *statement_of(Frame *frame);
 static void complete(RstarStatement *statement);
 static void pop_utility_frame(Frame *frame);
@@ -92,7 +94,7 @@ rstar_statement_init(void)
 static void
 executor_start(QueryDesc *queryDesc, int eflags)
 {
-	Frame		frame = {frames, queryDesc, NULL, false,
+	Frame		frame = {frames, queryDesc, T_Invalid, NULL, false,
 	rstar_statement_explains() || (eflags & EXEC_FLAG_EXPLAIN_ONLY) != 0, false};
 
 	push_frame(&frame);
@@ -114,7 +116,7 @@ executor_start(QueryDesc *queryDesc, int eflags)
 static void
 executor_run(RSTAR_RUN_ARGS)
 {
-	Frame		frame = {frames, queryDesc, NULL,
+	Frame		frame = {frames, queryDesc, T_Invalid, NULL,
 	count == 0 && ScanDirectionIsForward(direction), rstar_statement_explains(), true};
 
 	push_frame(&frame);
@@ -137,7 +139,7 @@ executor_run(RSTAR_RUN_ARGS)
 static void
 executor_finish(QueryDesc *queryDesc)
 {
-	Frame		frame = {frames, queryDesc, NULL, true, rstar_statement_explains(), true};
+	Frame		frame = {frames, queryDesc, T_Invalid, NULL, true, rstar_statement_explains(), true};
 
 	push_frame(&frame);
 	PG_TRY();
@@ -173,7 +175,7 @@ utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 		ProcessUtilityContext context, ParamListInfo params,
 		QueryEnvironment *queryEnv, DestReceiver *dest, QueryCompletion *qc)
 {
-	Frame		frame = {frames, NULL, NULL, false,
+	Frame		frame = {frames, NULL, nodeTag(pstmt->utilityStmt), NULL, false,
 	rstar_statement_explains() || is_explain(pstmt->utilityStmt), false};
 
 	push_frame(&frame);
@@ -319,17 +321,29 @@ rstar_statement_sent(void)
 }
 
 RstarStatement *
-rstar_statement_outermost(bool *nested)
+rstar_statement_outermost(RstarWithin *within)
 {
-	Frame	   *frame = started(frames);
+	Frame	   *outermost = NULL;
 
-	*nested = false;
-	while (frame != NULL && started(frame->outer) != NULL)
+	*within = RSTAR_WITHIN_PLAN;
+	for (Frame *frame = started(frames); frame != NULL; frame = started(frame->outer))
 	{
-		frame = started(frame->outer);
-		*nested = true;
+		if (evaluates_rows(frame->command))
+			*within = RSTAR_WITHIN_COMMAND;
+		else if (outermost != NULL &&
+				 (frame->query != NULL || frame->command == T_DoStmt || frame->command == T_CallStmt))
+			*within = RSTAR_WITHIN_FUNCTION;
+		outermost = frame;
 	}
-	return statement_of(frame);
+	return statement_of(outermost);
+}
+
+/* Expressions of indexes and constraints, row by row, which are in no plan */
+static bool
+evaluates_rows(NodeTag command)
+{
+	return command == T_IndexStmt || command == T_ReindexStmt ||
+		command == T_VacuumStmt || command == T_AlterTableStmt;
 }
 
 bool

@@ -114,11 +114,17 @@ extern void rstar_statement_add_sent(int64 samples);
 /* The most that one of these has asked for */
 extern int64 rstar_statement_sent(void);
 
-/*
- * The outermost statement, which the running one is part of, or itself; nested:
- * it is another
- */
-extern RstarStatement *rstar_statement_outermost(bool *nested);
+/* Where calls are that no node of a plan makes ahead */
+typedef enum RstarWithin
+{
+	RSTAR_WITHIN_PLAN,			/* in the plan of the statement itself */
+	RSTAR_WITHIN_FUNCTION,		/* in a function or block */
+	RSTAR_WITHIN_COMMAND		/* in an index or constraint that a command
+								 * evaluates, which has no plan */
+} RstarWithin;
+
+/* The outermost statement, which the running one is part of, or itself */
+extern RstarStatement *rstar_statement_outermost(RstarWithin *within);
 
 /*
  * Does it run, or read, with rights that are not the session's: in a function

@@ -13,6 +13,7 @@
 #include "shared/budget.h"
 #include "shared/details.h"
 #include "shared/evict.h"
+#include "shared/recent.h"
 #include "shared/request.h"
 #include "shared/shmem.h"
 #include "shared/usage.h"
@@ -122,4 +123,5 @@ rstar_evict_database(Oid dboid)
 	db->paused = false;
 	rstar_usage_purge(db);
 	rstar_budget_purge(dboid);
+	rstar_recent_purge(dboid);
 }

@@ -50,6 +50,7 @@ static Slot *slots = NULL;
 
 static Slot *my_slot = NULL;
 
+static void require(void);
 static void begin(void);
 static void leave(int code, Datum arg);
 
@@ -75,13 +76,20 @@ rstar_progress_wanted(void)
 {
 	int64	   *places;
 
-	if (my_slot == NULL || my_slot->progress.pid == 0)
-		begin();
+	require();
 	places = my_slot->progress.places;
 	rstar_changecount_begin(&my_slot->changecount);
 	places[RSTAR_PLACE_FAILED] += places[RSTAR_PLACE_LOOKED_FOR];
 	places[RSTAR_PLACE_LOOKED_FOR] = 1;
 	rstar_changecount_end(&my_slot->changecount);
+}
+
+/* The slot is in use from here on */
+static void
+require(void)
+{
+	if (my_slot == NULL || my_slot->progress.pid == 0)
+		begin();
 }
 
 static void
@@ -133,6 +141,18 @@ rstar_progress_unwanted(void)
 {
 	rstar_changecount_begin(&my_slot->changecount);
 	my_slot->progress.places[RSTAR_PLACE_LOOKED_FOR] = 0;
+	rstar_changecount_end(&my_slot->changecount);
+}
+
+void
+rstar_progress_expected(double pairs, bool again)
+{
+	double	   *expected;
+
+	require();
+	expected = &my_slot->progress.expected;
+	rstar_changecount_begin(&my_slot->changecount);
+	*expected = again ? Max(*expected, pairs) : *expected + pairs;
 	rstar_changecount_end(&my_slot->changecount);
 }
 

@@ -42,6 +42,8 @@ typedef struct RstarProgress
 	Oid			dboid;
 	Oid			userid;			/* session user */
 	TimestampTz started;		/* when the first pair was looked for */
+	double		expected;		/* pairs, as far as plans and sets tell; 0:
+								 * nobody knows */
 	int64		places[RSTAR_NPLACES];
 	int64		ways[RSTAR_NWAYS];
 } RstarProgress;
@@ -58,6 +60,12 @@ extern void rstar_progress_wanted(void);
 
 /* It is not, or not yet */
 extern void rstar_progress_unwanted(void);
+
+/*
+ * So many pairs, known ones too, are expected of a part of what runs.  "again":
+ * parts may come again and are not added, the largest counts.
+ */
+extern void rstar_progress_expected(double pairs, bool again);
 extern void rstar_progress_way(RstarWay way);
 extern void rstar_progress_moved(RstarPlace from, RstarPlace to);
 

@@ -41,7 +41,8 @@ typedef struct RstarHttpReply
 	RstarHttpResult result;
 	int			status;			/* HTTP status, 0 when there was none */
 	bool		refused;		/* nobody listens there */
-	bool		nowhere;		/* that, or nobody knows where that is */
+	bool		nowhere;		/* that, or nobody knows where that is, or
+								 * nobody speaks TLS there */
 	char	   *body;			/* may repeat secrets: for outcome.c alone */
 	Size		body_len;
 	char	   *const *secrets; /* that were sent, the key among them; ends

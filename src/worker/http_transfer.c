@@ -274,7 +274,8 @@ rstar_transfer_reply(RstarTransfer *transfer, CURLcode code, RstarHttpReply *rep
 	if (code == CURLE_COULDNT_CONNECT &&
 		curl_easy_getinfo(transfer->easy, CURLINFO_OS_ERRNO, &os_errno) == CURLE_OK)
 		reply->refused = os_errno == ECONNREFUSED || os_errno == ENOENT;
-	reply->nowhere = reply->refused || code == CURLE_COULDNT_RESOLVE_HOST;
+	reply->nowhere = reply->refused || code == CURLE_COULDNT_RESOLVE_HOST ||
+		code == CURLE_SSL_CONNECT_ERROR;
 	reply->body = transfer->data;
 	reply->body_len = transfer->len;
 	reply->secrets = transfer->secrets;

@@ -13,6 +13,8 @@
 #include <time.h>
 
 #include "model/hide.h"
+#include "model/reply_details.h"
+#include "shared/recent.h"
 #include "worker/outcome.h"
 #include "worker/verdict.h"
 
@@ -207,4 +209,23 @@ judge_status(const RstarHttpReply *reply, const RstarReply *parsed, RstarJudgeme
 		judged->status = RSTAR_STATUS_SERVER_ERROR;
 	else
 		judged->status = RSTAR_STATUS_REFUSED;
+}
+
+/* As much of it as a table would have */
+void
+rstar_outcome_keep(const RstarKey *key, const RstarHttpReply *reply, const RstarReply *parsed,
+				   const char *endpoint)
+{
+	RstarRecent recent = {
+		.key = *key,
+		.score = parsed->score,
+		.prompt_tokens = parsed->prompt_tokens,
+		.completion_tokens = parsed->completion_tokens,
+		.endpoint_len = strlen(endpoint),
+		.text_len = rstar_reply_details_text(parsed),
+		.elapsed_us = reply->elapsed_us
+	};
+
+	strlcpy(recent.finish_reason, parsed->finish_reason, sizeof(recent.finish_reason));
+	rstar_recent_add(&recent, endpoint, parsed->text);
 }

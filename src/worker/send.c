@@ -19,6 +19,7 @@
 #include "model/reply_details.h"
 #include "model/server.h"
 #include "shared/counters.h"
+#include "shared/recent.h"
 #include "worker/abort.h"
 #include "worker/fit.h"
 #include "worker/http.h"
@@ -546,7 +547,7 @@ sample_done(const RstarHttpReply *reply)
 		rstar_abort_sample(sample);
 	/* To land may free the headers, and with them reply->secrets */
 	reading.form = sample->claim.form;
-	reading.text = rstar_dispatch_keeps(sample->claim.request);
+	reading.text = rstar_recent_kept() || rstar_dispatch_keeps(sample->claim.request);
 	rstar_outcome_judge(reply, &reading, &parsed, &judged);
 	rstar_sample_land(sample);
 	if (judged.status == RSTAR_STATUS_UNAUTHORIZED)
@@ -619,6 +620,8 @@ answered(RstarSample *sample, const RstarHttpReply *reply, const RstarReply *par
 	answer.elapsed_us = reply->elapsed_us;
 	if (rstar_dispatch_keeps(sample->claim.request))
 		answer.kept = rstar_reply_details(parsed, endpoint, reply->elapsed_us, &answer.kept_len);
+	else if (answer.score >= 0 && parsed->text != NULL)
+		rstar_outcome_keep(&sample->claim.key, reply, parsed, endpoint);
 	if (!rstar_dispatch_answered(sample->claim.request, &answer, again, &sample->claim.sample))
 	{
 		rstar_sample_free(sample);

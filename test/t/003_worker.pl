@@ -350,7 +350,7 @@ subtest 'check() of endpoints that take no samples' => sub {
 	is(queue($node, 'waiting'), 6, 'the others wait');
 	$gone->{harness}->signal('KILL');
 	$gone->stop;
-	$node->poll_query_until('postgres', q(SELECT state <> 'closed' FROM retrostar.stat_server WHERE server = 'gone'))
+	$node->poll_query_until('postgres', q(SELECT state <> 'up' FROM retrostar.stat_server WHERE server = 'gone'))
 	  or die 'the endpoint is not left out';
 	is($session->query($check), "$gone->{url}|f", 'out of use');
 	$node->safe_psql('postgres', 'DROP SERVER gone');

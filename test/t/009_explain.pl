@@ -12,7 +12,8 @@ use RetroSession;
 use RetroTest;
 use Test::More;
 
-my $node = new_node('explain');
+# What memory has of replies is in 088
+my $node = new_node('explain', conf => "retrostar.reply_memory = 0\n");
 my $sim = start_simulator('--delay-ms', '20');
 
 create_server($node, 'postgres', 'gpu', $sim);

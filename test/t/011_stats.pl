@@ -113,7 +113,7 @@ subtest 'nothing so far' => sub {
 
 subtest 'one of each' => sub {
 	ask(undef, 1) for 1 .. 3;
-	is(endpoint('state, sent, retries, answered, failed, cancelled, in_flight'), 'closed|3|0|3|0|0|0', 'answered');
+	is(endpoint('state, sent, retries, answered, failed, cancelled, in_flight'), 'up|3|0|3|0|0|0', 'answered');
 	is(endpoint(q(in_flight_limit >= 4, prompt_tokens > 0, completion_tokens > 0, last_error IS NULL)), 't|t|t|t', 'the rest');
 	is(endpoint(q(latency_mean > '0', latency_p50 > '0', latency_p50 <= latency_p95, latency_p95 <= latency_p99)),
 		't|t|t|t', 'latency');
@@ -221,7 +221,7 @@ subtest 'the worker ends' => sub {
 
 	my $counts = endpoint('sent, answered, failed, cancelled, latency_p50, last_error');
 	my $state = 'state, in_flight, in_flight_limit';
-	like(endpoint($state), qr/^closed\|0\|\d+$/, 'it knows the endpoint');
+	like(endpoint($state), qr/^up\|0\|\d+$/, 'it knows the endpoint');
 	sql('SELECT pg_terminate_backend(worker_pid) FROM retrostar.stat_queue');
 	wait_until('it has left', sub { queue($node, 'worker_pid IS NULL') eq 't' });
 	like(endpoint($state), qr/^unknown\|0\|\d+$/, 'without a worker nobody does, but the limit is not forgotten');
@@ -272,12 +272,12 @@ subtest 'states' => sub {
 	create_server($node, 'postgres', 'flaky', $other, unavailable_timeout => '10min', connect_timeout => '1s');
 	ask(undef, 1, more => ", server => 'flaky'");
 	my $state = q(state FROM retrostar.stat_server WHERE server = 'flaky');
-	is(sql("SELECT $state"), 'closed', 'well');
+	is(sql("SELECT $state"), 'up', 'well');
 	# what goes over the connection that is still open stays there
 	$other->control({ listen => $false, hold => $true });
 	my $session = RetroSession->new($node, 'postgres');
 	$session->send(q(SELECT count(retro_star_score('query', 'flaky ' || i, server => 'flaky')) FROM generate_series(1, 8) i));
-	$node->poll_query_until('postgres', "SELECT state IN ('open', 'half-open') FROM retrostar.stat_server WHERE server = 'flaky'")
+	$node->poll_query_until('postgres', "SELECT state IN ('down', 'trying') FROM retrostar.stat_server WHERE server = 'flaky'")
 	  or die 'the breaker does not open';
 	cmp_ok(endpoint('unreachable', q(server = 'flaky')), '>=', 3, 'after three that nobody took');
 	is(sql(q(SET ROLE bob; SELECT last_error ~ '^connection to server "flaky" failed: .' FROM retrostar.stat_server WHERE server = 'flaky')),
@@ -289,7 +289,7 @@ subtest 'states' => sub {
 	$other->control({ listen => $true, hold => $false });
 	$other->release;
 	is($session->result, 8, 'it is well again');
-	is(sql("SELECT $state"), 'closed', 'closed again');
+	is(sql("SELECT $state"), 'up', 'up again');
 	$session->quit;
 
 	create_server($node, 'postgres', 'wrong', $other, model => 'another');
@@ -297,7 +297,7 @@ subtest 'states' => sub {
 	is(endpoint('state, refused', q(server = 'wrong')), 'misconfigured|1', 'misconfigured');
 	sql(q(ALTER SERVER wrong OPTIONS (SET model 'm')));
 	ask(undef, 1, more => ", server => 'wrong'");
-	is(endpoint('state, refused, answered', q(server = 'wrong')), 'closed|1|1', 'until the server is altered');
+	is(endpoint('state, refused, answered', q(server = 'wrong')), 'up|1|1', 'until the server is altered');
 
 	# an endpoint that goes takes its counters with it, another one has its own
 	sql("ALTER SERVER wrong OPTIONS (SET url '$sim->{url}, $other->{url}')");
@@ -372,9 +372,11 @@ subtest 'progress' => sub {
 	$node->poll_query_until('postgres', 'SELECT wanted = 19 AND failed = 1 FROM retrostar.stat_progress') or die 'not all rows are read';
 	is(sql("SELECT pid = $session->{pid}, datname, usename, $columns, started BETWEEN now() - interval '5 minutes' AND clock_timestamp()
 		FROM retrostar.stat_progress"), 't|postgres|alice|19|5|0|13|13|5|1|0|t', 'a statement that runs');
+	is(sql('SELECT rows_estimated, end_estimated > started FROM retrostar.stat_progress'), '20|t', 'how many there will be, and until when');
 	$sim->release(4);
 	$node->poll_query_until('postgres', 'SELECT running = 9 FROM retrostar.stat_queue') or die 'four are not answered';
 	is(sql("SET ROLE bob; SELECT datname, usename, $columns, started FROM retrostar.stat_progress"), 'postgres|alice' . '|' x 9, 'masked');
+	is(sql('SET ROLE bob; SELECT rows_estimated, end_estimated FROM retrostar.stat_progress'), '|', 'estimates, too');
 	is(sql("SET ROLE monitor; SELECT wanted, done + pending FROM retrostar.stat_progress"), '19|18', 'not for pg_read_all_stats');
 	is($node->safe_psql('template1', 'CREATE EXTENSION retrostar; SELECT datname, wanted FROM retrostar.stat_progress; DROP EXTENSION retrostar CASCADE'),
 		'postgres|19', 'from another database');
@@ -393,6 +395,7 @@ subtest 'progress' => sub {
 	$session->query(q(BEGIN; DECLARE c CURSOR FOR SELECT retro_star_prefetch('q', d) FROM (VALUES ('row 1'), ('later')) AS v (d)));
 	$session->query('FETCH ALL FROM c');
 	is(sql("SELECT $columns FROM retrostar.stat_progress"), '2|1|0|1|0|1|0|1', 'prefetched');
+	is(sql('SELECT rows_estimated, end_estimated FROM retrostar.stat_progress'), '|', 'how many is not known');
 	$session->query('COMMIT');
 
 	# errors that are caught inside of a statement
@@ -405,6 +408,13 @@ subtest 'progress' => sub {
 	$node->poll_query_until('postgres', "SELECT wanted = 5 AND sent = 2 AND pending = 1 FROM retrostar.stat_progress WHERE pid = $session->{pid}")
 	  or die 'it does not go on';
 	is(sql("SELECT $columns FROM retrostar.stat_progress"), '5|1|0|2|1|1|3|0', 'behind errors');
+	let_go();
+	$session->result;
+
+	hold();
+	$session->send(q(SELECT retro_star_rerank('q', '{1,2,3}'::int[], '{row 1,of a set,of a set as well}')));
+	$node->poll_query_until('postgres', "SELECT rows_estimated = 3 AND wanted <= 3 FROM retrostar.stat_progress WHERE pid = $session->{pid}")
+	  or die 'how many documents a set has is not known';
 	let_go();
 	$session->result;
 	$session->quit;
@@ -448,7 +458,7 @@ subtest 'reset' => sub {
 	is(sql('SELECT asked = waiting + running, answered, failed, cancelled, joined, samples_sent = samples_running FROM retrostar.stat_queue'),
 		't|0|0|0|0|t', 'what is in work counts as asked');
 	is(endpoint('sent = in_flight, answered, failed, last_error, latency_mean'), 't|0|0||', 'endpoints');
-	like(endpoint('state, in_flight_limit'), qr/^closed\|\d+$/, 'what is current is left alone');
+	like(endpoint('state, in_flight_limit'), qr/^up\|\d+$/, 'what is current is left alone');
 	is(sql('SELECT hits, misses, stored, store_failures FROM retrostar.stat_cache'), '0|0|0|0', 'the cache');
 	is(sql(q(SELECT count(*) FROM retrostar.stat_queue q, retrostar.stat_server s, retrostar.stat_cache c
 		WHERE server = 'gpu' AND q.stats_reset BETWEEN now() - interval '5 minutes' AND now() AND s.stats_reset = q.stats_reset AND c.stats_reset = q.stats_reset)),

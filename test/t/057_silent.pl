@@ -52,7 +52,7 @@ subtest 'a server that goes with what it has' => sub {
 	$sim->wait_for('completed', 40);
 	$sim->wait_for('running', 8);
 	$sim->control({ husk => $true });
-	wait_state('husk', $sim, 'open');
+	wait_state('husk', $sim, 'down');
 	cmp_ok(endpoint('husk', $sim, 'failed'), '>=', 8, 'it had some');
 	is(endpoint('husk', $sim, 'in_flight'), 0, 'they are given up');
 	$sim->control({ listen => $true });
@@ -70,7 +70,7 @@ subtest 'a server that is replaced' => sub {
 	my $asked = ask_pairs('replaced', 5, 'second');
 	$sim->wait_for('running', 5);
 	$sim->control({ husk => $true });
-	wait_until('a probe was refused', sub { endpoint('replaced', $sim, 'state') =~ /doubted|open/ });
+	wait_until('a probe was refused', sub { endpoint('replaced', $sim, 'state') =~ /doubted|down/ });
 	$sim->control({ listen => $true });
 	is(finish_background($asked), '5', 'no pair fails');
 };
@@ -122,7 +122,7 @@ subtest 'a server that is slow' => sub {
 	is(finish_background(ask_pairs('slow', 10, 'slow second')), '10', 'then it is not');
 	is($sim->stats->{chat}, 11, 'nothing is sent twice');
 	cmp_ok($sim->stats->{requests} - $sim->stats->{chat}, '>=', 2, 'though it was asked');
-	is(endpoint('slow', $sim, 'state'), 'closed', 'it is in use');
+	is(endpoint('slow', $sim, 'state'), 'up', 'it is in use');
 };
 
 # Who closes the listening socket and answers what he has
@@ -178,7 +178,7 @@ subtest 'a /health that means something else' => sub {
 	is(finish_background(ask_pairs('litellm', 1, 'litellm before')), '1', 'it is well');
 	$sim->control({ workers => 'down' });
 	my $asked = ask_pairs('litellm', 20, 'litellm outage');
-	wait_state('litellm', $sim, 'open');
+	wait_state('litellm', $sim, 'down');
 	my $attempts = $sim->stats->{attempts};
 	$sim->wait_for('attempts', $attempts + 2);
 	cmp_ok($sim->stats->{attempts} - $attempts, '<=', 4, 'one is tried now and then');
@@ -190,7 +190,7 @@ subtest 'a /health that means something else' => sub {
 	is(finish_background(ask_pairs('unwell', 1, 'unwell before')), '1', 'it is well');
 	$sim->control({ fail => [ { mode => 'status', status => 500 } ] });
 	$asked = ask_pairs('unwell', 20, 'unwell outage');
-	wait_state('unwell', $sim, 'open');
+	wait_state('unwell', $sim, 'down');
 	$sim->control({ fail_clear => $true });
 	is(finish_background($asked), '20', 'who says 503 for ever comes back, too');
 };

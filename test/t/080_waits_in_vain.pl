@@ -71,7 +71,7 @@ subtest 'a port where nobody listens' => sub {
 	is(() = $err =~ /NOTICE:/g, 1, 'once');
 	ok(log_has($offset, qr/LOG: +endpoint "http:\/\/127\.0\.0\.1:9" of server "port" fails and is not used for now/),
 		'the log has it, for one pair');
-	like(state_of('port'), qr/^(open|half-open)$/, 'and the view');
+	like(state_of('port'), qr/^(down|trying)$/, 'and the view');
 };
 
 subtest 'a name that nobody knows' => sub {
@@ -103,7 +103,7 @@ subtest 'a server that has answered is waited for' => sub {
 	my $offset = -s $node->logfile;
 	kill_simulator($sim);
 	like(wait_said($session, qr/HINT/), qr/NOTICE: .*no endpoint of server "gpu" answers\nDETAIL: +The last failure: /, 'a notice');
-	like(state_of('gpu'), qr/^(open|half-open)$/, 'the view agrees');
+	like(state_of('gpu'), qr/^(down|trying)$/, 'the view agrees');
 	ok(log_has($offset, qr/of server "gpu" fails and is not used for now/), 'and the log');
 
 	# Another worker knows that it was there once
