@@ -156,7 +156,9 @@ def bulk_part(bench):
     jit = 'SET LOCAL jit = on; SET LOCAL jit_above_cost = 0; SET LOCAL jit_optimize_above_cost = 0'
     parallel = ('SET LOCAL max_parallel_workers_per_gather = 2; SET LOCAL parallel_setup_cost = 0; '
                 'SET LOCAL parallel_tuple_cost = 0; SET LOCAL min_parallel_table_scan_size = 0')
-    has_jit = session.value('SELECT pg_jit_available()') == 't'
+    session.query('SET jit = on')
+    has_jit = session.value('SELECT pg_jit_available()') == 't'     # false where the setting is off
+    session.query('RESET jit')
     sent = bench.queue('samples_sent')
     for name, setting in (('one statement', ''), ('with jit', jit), ('with parallel workers', parallel)):
         if setting == jit and not has_jit:

@@ -14,7 +14,7 @@ RAMP = 2                # seconds until the refresh has all room
 
 
 def priority_part(bench):
-    bench.section('%d pairs beside a refresh of %d, %d x %d ms' % (PAIRS, BATCH, IN_FLIGHT, SERVICE_MS))
+    bench.report.section('%d pairs beside a refresh of %d, %d x %d ms' % (PAIRS, BATCH, IN_FLIGHT, SERVICE_MS))
     server = bench.simulator(IN_FLIGHT, SERVICE_MS)
     bench.worker()
     statement(bench, server)        # the worker has loaded the server, and has connections

@@ -34,7 +34,7 @@ def in_turns(rounds, measures):
     for i in range(rounds):
         for name in list(measures)[::1 if i % 2 == 0 else -1]:
             found[name].append(measures[name]())
-    if stalled is not None:
+    if stalled is not None and time.monotonic() - began > 0.1:
         found.stalled = min((stalled_us() - stalled) / (time.monotonic() - began) / 1e4, 100)
     return found
 
