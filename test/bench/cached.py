@@ -20,7 +20,8 @@ OTHERS = 9              # queries whose scores of these documents are known, too
 INDEX_ONLY = 'SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off'
 REST = "1, '{%s}', 0, 'm', 600, 200, now(), now()"      # of a row of the cache
 COLUMNS = '(key, version, scores, unscored, model, prompt_tokens, completion_tokens, created, updated)'
-# ratios of the build before look-ups were made in bulk: of CPU to the join's, of seconds to those of the join by its index
+# ratios of the build of 1 December 2026, before look-ups were made in bulk: CPU to the join's; seconds to those of the join
+# by its index
 COMPRESSED_RECORDED = 0.7
 COLD_RECORDED = 1.2
 

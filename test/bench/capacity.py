@@ -12,7 +12,7 @@ from session import Peak, cpu_us, rss_anon_mb
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 SIMULATOR = os.path.join(HERE, '..', 'simulator', 'simulator')
-RERANK_RECORDED = 12.0      # peak of rerank over that of array_agg, see README.md
+RERANK_RECORDED = 23.4      # 468 MB at the peak for 20 MB of ids and documents, before the call was made to keep less
 ENDPOINTS = 4
 SERVICE_MS = 2000           # per 8,192 in flight: 4,096 requests in a second
 
@@ -38,10 +38,10 @@ def memory_part(bench):
         'arrays': lambda: peak(bench, 'SELECT cardinality(ids) + cardinality(docs) FROM (%s) x' % collect, 2 * n)})
     found['new'] = [new] * len(found['arrays'])
     found['bytes'] = [{'mb': size}] * len(found['arrays'])
-    report.row('rerank, new (peer: array_agg of the two)', found, 'mb', 'new', 'arrays',
-               at_most(RERANK_RECORDED / 2), 'count', '%.1f')
-    report.row('rerank, known (peer: array_agg of the two)', found, 'mb', 'ours', 'arrays', kind='count', form='%.1f')
-    report.row('rerank, new (peer: ids and documents)', found, 'mb', 'new', 'bytes', kind='count', form='%.1f')
+    report.row('rerank, new (peer: ids and documents)', found, 'mb', 'new', 'bytes', at_most(RERANK_RECORDED / 2),
+               'count', '%.1f')
+    report.row('rerank, known (peer: ids and documents)', found, 'mb', 'ours', 'bytes', kind='count', form='%.1f')
+    report.row('rerank, new (peer: array_agg of the two)', found, 'mb', 'new', 'arrays', kind='count', form='%.1f')
     report.row('array_agg (peer: ids and documents)', found, 'mb', 'arrays', 'bytes', kind='count', form='%.1f')
     bench.main.query('DROP TABLE set')
 

@@ -28,7 +28,7 @@ def at_most(value):
 
 
 def words(target):
-    return '' if target is None else '%s %.4g x' % ('<=' if target.most else '>=', target.value)
+    return '' if target is None else '%s %.3g x' % ('<=' if target.most else '>=', target.value)
 
 
 def ratios(ours, peer):

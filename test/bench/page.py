@@ -9,8 +9,11 @@ import json
 import sys
 
 from curves import draw
-from judge import closing
+from judge import KINDS, closing, median
 
+BUSY = ('This run shared its CPUs with other work, so times are not judged; and where the CPUs are too few for clients and '
+        'simulator,\nthe drawing shows how these share them (retrostar, two processes, gets more than one would), not what '
+        'each could do alone.')
 BEGIN, END = '<!-- figures -->\n', '<!-- end of figures -->\n'
 
 
@@ -28,6 +31,9 @@ def table(figures):
     out = ['%s: %s, %d rounds%s; %s.' % (figures['date'], figures['machine'], figures['rounds'],
                                          ', fewer pairs than usual' if figures['quick'] else '',
                                          closing(row['verdict'] for row in figures['rows']))]
+    stalled = [row['stalled_percent'] for row in figures['rows'] if row['stalled_percent'] is not None]
+    if stalled and median(stalled) > KINDS['time']:
+        out += ['', BUSY]
     part = None
     for row in figures['rows']:
         if row['part'] != part:

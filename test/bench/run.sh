@@ -41,7 +41,7 @@ main()
 			--plot) plot=$(realpath -m "${2:?--plot needs a file}"); shift 2 ;;
 			--page) page=$(realpath -e "${2:?--page needs a file}") || exit; shift 2 ;;
 			--only) chosen=yes; arguments+=("$1" "${2:?--only needs a part}"); shift 2 ;;
-			-h|--help) sed -n '3,29s/^# \{0,1\}//p' "$0"; exit ;;
+			-h|--help) sed -n '3,25s/^# \{0,1\}//p' "$0"; exit ;;
 			*) arguments+=("$1"); shift ;;
 		esac
 	done
