@@ -55,7 +55,7 @@ def main():
     options.rounds = options.rounds or (3 if options.quick else 5)
     bench = Bench(options)
     try:
-        for part in options.only or PARTS:
+        for part in dict.fromkeys(options.only or PARTS):
             PARTS[part](bench)
     finally:
         bench.end()

@@ -18,8 +18,8 @@
 #                 bulk, cold, memory, many, priority, cancel, endpoints, overhead
 #                 or curves; may be repeated
 #   --json FILE   all figures, of each round
-#   --plot FILE   draws the part "curves", which is all that runs if nothing else
-#                 is asked for
+#   --plot FILE   runs the part "curves" and draws it; no other part, if none is
+#                 asked for
 #   --page FILE   writes table and drawing into a page, such as doc/performance.md
 #
 # PG_CONFIG chooses the PostgreSQL; one that is built with assertions is slow.
@@ -45,7 +45,7 @@ main()
 			*) arguments+=("$1"); shift ;;
 		esac
 	done
-	if [ -n "$plot" ] && [ -z "$chosen$page" ]; then arguments+=(--only curves); fi
+	if [ -n "$plot" ] && { [ -n "$chosen" ] || [ -z "$page" ]; }; then arguments+=(--only curves); fi
 	server_build bench
 	logged build-bench make -B -C test/bench floor
 	server_start bench <<-END
