@@ -153,6 +153,9 @@ done)"
 ok 'files named in src/README.md exist' "$(grep -oE '`([a-z]+/)?[a-z_]+\.[ch]`' src/README.md | tr -d '`' | sort -u |
 	while read -r file; do [ -e "src/$file" ] || echo "$file"; done)"
 
+ok 'the bench judges as test/bench/judge_test.py says' "$(
+	said=$(python3 -B test/bench/judge_test.py 2>&1) || printf '%s\n' "$said")"
+
 # Every header compiles alone
 if command -v "${PG_CONFIG:-pg_config}" >/dev/null; then
 	include=$("${PG_CONFIG:-pg_config}" --includedir-server)

@@ -5,6 +5,9 @@ import subprocess
 import time
 import urllib.request
 
+from judge import at_least, at_most
+from report import in_turns
+
 IN_FLIGHT = 2048        # when the statement is cancelled
 ENDPOINTS = 3
 PER_ENDPOINT = 64       # in flight
@@ -13,64 +16,121 @@ PAIRS = 5760            # of a statement on three endpoints: 6 s at full rate
 
 
 def cancel_part(bench):
-    bench.section('Cancel with %d samples in flight' % IN_FLIGHT)
-    rounds = [cancelled(bench) for _ in range(bench.rounds)]
-    for name, key, limit in (('pg_cancel_backend to the error, ms', 'returned', 50),
-                             ('to the end of the connections, ms', 'closed', 1000)):
-        took = max(r[key] for r in rounds) * 1000
-        bench.row(name, took, '<= %d' % limit, took <= limit, form='%.0f', rounds={'ours': rounds})
-
-
-def cancelled(bench):
-    """Of the worst round counts each figure: this is a promise, not a speed."""
+    report = bench.report
+    report.section('Cancel with %d samples in flight: milliseconds' % IN_FLIGHT)
     server = bench.simulator(IN_FLIGHT, 0)
+    bench.worker()
+    found = bench.in_turns(ours=lambda: cancelled(bench, server), sleep=lambda: sleep_cancelled(bench),
+                           floor=lambda: floor_killed(bench, server))
+    # the floor, killed, is rid of as many requests when its connections are closed
+    for result in found['floor']:
+        result['returned'] = result['closed']
+    report.row('to the error (peer: the floor, killed)', found, 'returned', peer='floor', target=at_most(0.25),
+               form='%.1f', scale=1000)
+    report.row('  (peer: pg_sleep, which holds nothing)', found, 'returned', peer='sleep', form='%.1f', scale=1000)
+    report.row('to the end of the connections (peer: killed)', found, 'closed', peer='floor', target=at_most(2),
+               form='%.0f', scale=1000)
+
+
+def held(bench, server, start, end):
+    """Starts what sends, and ends it when all requests are under way: seconds until no connection is left."""
     url = bench.url(server)
-    session = bench.session()
     bench.wait_idle()
     control(url, {'hold': True})
     try:
-        session.send('SELECT id FROM docs WHERE id < %d ORDER BY %s' % (
-            2 * IN_FLIGHT, score(bench.fresh_query(), server)))
+        start()
         wait(url, 'running=%d' % IN_FLIGHT)
         began = time.monotonic()
-        bench.main.send('SELECT pg_cancel_backend(%d)' % session.pid)
-        try:
-            session.wait()
-            raise RuntimeError('the statement was not cancelled')
-        except RuntimeError as error:
-            if not str(error).startswith('57014'):
-                raise
-        returned = time.monotonic() - began
+        returned = end()
         # one connection is the one that asks
         wait(url, 'running=0&connections=le1')
-        closed = time.monotonic() - began
-        bench.main.wait()
+        return {'returned': returned, 'closed': time.monotonic() - began}
     finally:
         control(url, {'hold': False})
         urllib.request.urlopen(urllib.request.Request(url + '/sim/release', method='POST')).close()
+
+
+def cancelled(bench, server):
+    session = bench.session()
+    sql = 'SELECT id FROM docs WHERE id < %d ORDER BY %s' % (2 * IN_FLIGHT, score(bench.fresh_query(), server))
+    result = held(bench, server, lambda: session.send(sql), lambda: cancel(bench, session))
     session.close()
     bench.sessions.remove(session)
-    return {'returned': returned, 'closed': closed}
+    return result
+
+
+def cancel(bench, session):
+    """Seconds until the client has its error."""
+    began = time.monotonic()
+    bench.main.send('SELECT pg_cancel_backend(%d)' % session.pid)
+    try:
+        session.wait()
+        raise RuntimeError('the statement was not cancelled')
+    except RuntimeError as error:
+        if not str(error).startswith('57014'):
+            raise
+    returned = time.monotonic() - began
+    bench.main.wait()
+    return returned
+
+
+def sleep_cancelled(bench):
+    session = bench.session()
+    session.send('SELECT pg_sleep(600)')
+    while bench.main.value("SELECT coalesce(max(wait_event), '') FROM pg_stat_activity WHERE pid = %d" % session.pid) != 'PgSleep':
+        time.sleep(0.01)
+    result = {'returned': cancel(bench, session)}
+    session.close()
+    bench.sessions.remove(session)
+    return result
+
+
+def floor_killed(bench, server):
+    process = None
+
+    def start():
+        nonlocal process
+        process = bench.start_floor(server, 2 * IN_FLIGHT, IN_FLIGHT)
+
+    def end():
+        process.kill()
+        process.wait()
+
+    return held(bench, server, start, end)
 
 
 def endpoints_part(bench):
     """The rate with one of three endpoints dead, and after it is back."""
-    bench.section('One of %d endpoints dies, %d x %d ms each' % (ENDPOINTS, PER_ENDPOINT, SERVICE * 1000))
+    report = bench.report
+    report.section('One of %d endpoints dies, %d x %d ms each' % (ENDPOINTS, PER_ENDPOINT, SERVICE * 1000))
     simulators = [Endpoint(bench, i) for i in range(ENDPOINTS)]
     try:
-        bench.server('three', ','.join(s.url for s in simulators), PER_ENDPOINT)
-        full = rate(bench, simulators)
-        simulators[0].kill()
-        dead = rate(bench, simulators)
-        bench.row('rate with one dead / full rate', dead / full, '>= 0.63', dead / full >= 0.63,
-                  rounds={'ours': [{'full': full, 'dead': dead}]})
-        seconds, back = recovery(bench, simulators, full)
-        bench.row('full rate again after, s', seconds, '<= 10', seconds <= 10, form='%.1f',
-                  ratio=back / full)
-        bench.main.query('DROP SERVER three')
+        found = in_turns(bench.rounds, {'ours': lambda: one_dies(bench, simulators)})
     finally:
         for simulator in simulators:
             simulator.kill()
+    found['full'] = [{'rate': result['full'], 'recovered': result['begun']} for result in found['ours']]
+    report.row('pairs/s with one dead (peer: with all)', found, 'rate', peer='full', target=at_least(0.63), form='%.0f')
+    report.row('s to the full rate after (peer: at first)', found, 'recovered', peer='full', target=at_most(5), form='%.1f')
+
+
+def one_dies(bench, simulators):
+    """With a server that the worker does not know yet, so that it begins from nothing."""
+    bench.server('three', ','.join(s.url for s in simulators), PER_ENDPOINT)
+    full = rate(bench)
+    bench.main.query('DROP SERVER three')
+    bench.server('three', ','.join(s.url for s in simulators), PER_ENDPOINT)
+    begun = until_full(bench, simulators, full, lambda: None)
+    simulators[0].kill()
+    dead = rate(bench)
+
+    def start():
+        time.sleep(1)           # under load, and the endpoint is known to be dead
+        simulators[0].start()
+
+    recovered = until_full(bench, simulators, full, start)
+    bench.main.query('DROP SERVER three')
+    return {'full': full, 'rate': dead, 'begun': begun, 'recovered': recovered}
 
 
 class Endpoint:
@@ -103,34 +163,31 @@ class Endpoint:
         self.process = None
 
 
-def rate(bench, simulators):
+def rate(bench):
     """Pairs a second of a statement that begins as it is, without an error."""
     began = time.monotonic()
     bench.main.query(statement(bench, PAIRS))
     return PAIRS / (time.monotonic() - began)
 
 
-def recovery(bench, simulators, full):
-    """Seconds from the endpoint's start until half a second in which all answer at the full rate."""
+def until_full(bench, simulators, full, start):
+    """Seconds from start() until half a second, beside a statement, in which all answer at 0.9 of the full rate."""
     session = bench.session()
     session.send(statement(bench, bench.docs))
-    time.sleep(1)               # under load, and the endpoint is known to be dead
-    simulators[0].start()
+    start()
     began = time.monotonic()
-    before = answered(simulators)
-    while True:
-        start = time.monotonic()
+    before, reached = answered(simulators), 0
+    while reached < 0.9 * full and time.monotonic() - began < 15:
+        at = time.monotonic()
         time.sleep(0.5)
         now = answered(simulators)
-        back = (now - before) / (time.monotonic() - start)
+        reached = (now - before) / (time.monotonic() - at)
         before = now
-        if back >= 0.9 * full or time.monotonic() - began > 15:
-            break
     seconds = time.monotonic() - began
     session.wait()
     session.close()
     bench.sessions.remove(session)
-    return seconds, back
+    return seconds
 
 
 def answered(simulators):
@@ -154,4 +211,4 @@ def control(url, settings):
 
 
 def wait(url, conditions):
-    urllib.request.urlopen(url + '/sim/wait?' + conditions).close()
+    urllib.request.urlopen(url + '/sim/wait?timeout_ms=120000&' + conditions).close()

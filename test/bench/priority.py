@@ -2,6 +2,9 @@
 import statistics
 import time
 
+from judge import at_least, at_most
+from report import in_turns
+
 IN_FLIGHT = 128
 SERVICE_MS = 200
 PAIRS = 100             # of the statement
@@ -11,20 +14,18 @@ RAMP = 2                # seconds until the refresh has all room
 
 
 def priority_part(bench):
-    bench.section('%d pairs beside a refresh of %d, %d x %d ms' % (PAIRS, BATCH, IN_FLIGHT, SERVICE_MS))
+    bench.report.section('%d pairs beside a refresh of %d, %d x %d ms' % (PAIRS, BATCH, IN_FLIGHT, SERVICE_MS))
     server = bench.simulator(IN_FLIGHT, SERVICE_MS)
     bench.worker()
     statement(bench, server)        # the worker has loaded the server, and has connections
-    rounds = [beside(bench, server) for _ in range(bench.rounds)]
-    best = min(rounds, key=lambda r: r['beside'] / r['alone'])
-    ratio = best['beside'] / best['alone']
-    bench.row('median of a statement, ms (floor: alone)', best['beside'] * 1000, '<= 1.4 x alone', ratio <= 1.4,
-              best['alone'] * 1000, ratio=ratio, form='%.0f', rounds={'ours': rounds})
-    bench.row('the slowest of them', max(best['all']) * 1000, '', None, best['alone'] * 1000,
-              ratio=max(best['all']) / best['alone'], form='%.0f')
-    kept = min(r['batch'] / r['batch_alone'] for r in rounds)
-    bench.row('rate of the refresh, of that alone', kept, '>= 0.5', kept >= 0.5)
-    bench.row('samples that gave way, of a hundred', max(r['aborted'] for r in rounds) * 100, form='%.2f')
+    found = in_turns(bench.rounds, {'ours': lambda: beside(bench, server)})
+    found['alone'] = [{'beside': result['alone'], 'slowest': result['alone'], 'batch': result['batch_alone']}
+                      for result in found['ours']]
+    row = bench.report.row
+    row('median of a statement, ms (peer: alone)', found, 'beside', peer='alone', target=at_most(1.4), form='%.0f', scale=1000)
+    row('the slowest of them', found, 'slowest', peer='alone', form='%.0f', scale=1000)
+    row('pairs/s of the refresh (peer: alone)', found, 'batch', peer='alone', target=at_least(0.5), form='%.0f')
+    row('samples that gave way, of a hundred', found, 'aborted', form='%.2f', scale=100)
 
 
 def statement(bench, server):
@@ -53,7 +54,7 @@ def beside(bench, server):
         times.append(statement(bench, server))
         time.sleep(PAUSE)
 
-    batch, aborted = rate(bench, server, 8 if quick else 40, ask, times)
+    batch, aborted = rate(bench, server, 8 if quick else 20, ask, times)
     bench.main.query('SELECT pg_cancel_backend(%d)' % session.pid)
     try:
         session.wait()
@@ -65,7 +66,7 @@ def beside(bench, server):
     bench.sessions.remove(session)
     bench.wait_idle()
     alone += [statement(bench, server) for _ in range(3 if quick else 10)]
-    return {'alone': statistics.median(alone), 'beside': statistics.median(times), 'all': times,
+    return {'alone': statistics.median(alone), 'beside': statistics.median(times), 'slowest': max(times),
             'batch_alone': batch_alone, 'batch': batch, 'aborted': aborted}
 
 

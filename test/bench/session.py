@@ -6,6 +6,7 @@ process and no program start lie between the clock and the server.
 import os
 import socket
 import struct
+import threading
 
 
 class Session:
@@ -79,6 +80,35 @@ def cpu_us(pid):
         return (int(fields[11]) + int(fields[12])) * 1e6 / os.sysconf('SC_CLK_TCK')
 
 
+def read_bytes(pid):
+    """What a process has had fetched from storage; None: the kernel does not tell."""
+    try:
+        with open('/proc/%d/io' % pid) as file:
+            return int(dict(line.split(': ') for line in file)['read_bytes'])
+    except OSError:
+        return None
+
+
+class Peak(threading.Thread):
+    """The greatest private memory of a process, looked at every 20 ms."""
+
+    def __init__(self, pid):
+        super().__init__(daemon=True)
+        self.pid = pid
+        self.peak = 0
+        self.over = threading.Event()
+        self.start()
+
+    def run(self):
+        while not self.over.wait(0.02):
+            self.peak = max(self.peak, rss_anon_mb(self.pid))
+
+    def end(self):
+        self.over.set()
+        self.join()
+        return max(self.peak, rss_anon_mb(self.pid))
+
+
 def rss_anon_mb(pid):
     """Private memory of a process; 0: it is gone"""
     try:
@@ -92,9 +122,9 @@ def rss_anon_mb(pid):
 
 
 def stalled_us():
-    """Time in which some process waited for a CPU, ours included."""
+    """Time in which some process waited for a CPU, ours included; None: the kernel does not tell."""
     try:
         with open('/proc/pressure/cpu') as file:
             return int(file.readline().rpartition('=')[2])
     except OSError:
-        return 0
+        return None

@@ -2,6 +2,9 @@
 import threading
 import time
 
+from judge import at_least, at_most
+from report import in_turns
+
 DELAY = 0.020           # of the simulator for the shapes, in seconds
 ROWS = 200
 WINDOW = 64
@@ -41,21 +44,28 @@ SHAPES = (
 
 
 def shapes_part(bench):
-    """Each row's ideal is its pairs in windows, one after another."""
-    bench.section('Shapes of statements, %d ms a call, window %d: milliseconds on (floor: off)' % (
+    """The peer sends as many requests as the statement has pairs, a window at a time."""
+    report = bench.report
+    report.section('Shapes of statements, %d ms a call, window %d: milliseconds (peer: as many by the floor)' % (
         DELAY * 1000, WINDOW))
     server = bench.simulator(256, int(DELAY * 1000))
     make_shape_tables(bench)
     bench.worker()
     serial = serially(bench, server)
     bench.main.query('SET retrostar.prefetch_window = %d' % WINDOW)
+    # all in each round, for all to share one account of the load
+    measures = {}
     for name, pairs, statement in SHAPES:
-        on = min(timed(bench, fill_in(bench, server, statement)) for _ in range(bench.rounds))
-        ideal = -(-pairs // WINDOW) * DELAY
-        limit = 1.15 * ideal + 0.05
-        bench.row(name, on * 1000, '<= %d ms' % (limit * 1000), on <= limit, serial[name] * 1000,
-                  ratio=on / ideal, form='%.0f')
+        measures[name] = lambda statement=statement: timed(bench, fill_in(bench, server, statement))
+        measures[name, pairs] = lambda pairs=pairs: bench.floor(server, pairs, WINDOW)
+    found = in_turns(max(bench.rounds, 5), measures)
     bench.main.query('RESET retrostar.prefetch_window')
+    for name, pairs, _ in SHAPES:
+        report.row(name, found, 'seconds', name, (name, pairs), at_most(2), form='%.0f', scale=1000)
+    report.section('The same one call after another, as with retrostar.prefetch = off: ratio to that')
+    for name, _, _ in SHAPES:
+        found[name, 'serial'] = [{'seconds': serial[name]}] * len(found[name])
+        report.row(name, found, 'seconds', name, (name, 'serial'), form='%.0f', scale=1000)
 
 
 def serially(bench, server):
@@ -122,71 +132,68 @@ def split(sql):
 
 
 def sets_part(bench):
-    bench.section('One statement, 256 x 200 ms')
+    report = bench.report
+    report.section('One statement, 256 x 200 ms: of ideal')
     server = bench.simulator(256, 200)
     bench.worker()
     bench.main.query("SET retrostar.server = '%s'" % server)
 
     n = 1024
-    rates = []
-    for _ in range(bench.rounds):
-        seconds = timed(bench, "SELECT id FROM docs WHERE id < %d ORDER BY retro_star_score('%s', body) "
-                        'DESC NULLS LAST LIMIT 10' % (n, bench.fresh_query()))
-        rates.append(n / 1280 / seconds)
-    bench.row('ORDER BY over 1024 pairs, of ideal', max(rates), '>= 0.85', max(rates) >= 0.85)
+    order = ('SELECT id FROM docs WHERE id < %d ' % n + "ORDER BY retro_star_score('%s', body) DESC NULLS LAST LIMIT 10")
+    found = bench.in_turns(ours=lambda: timed(bench, order % bench.fresh_query(), n),
+                           floor=lambda: bench.floor(server, n, 256))
+    report.row('ORDER BY over %d pairs' % n, found, 'per_second', peer='floor', target=at_least(0.9), scale=1 / 1280)
 
     # all documents, or the best by prior: these are asked for when the groups are complete
     for name, arguments, passes, asked in (('', '', '', 5000), (', priors', ', NULL, id', '', 5000),
                                            (', 80 by prior', ', NULL, id', '80@1', 4000)):
         bench.main.query("SET retrostar.passes = '%s'" % passes)
-        rates = []
-        for _ in range(bench.rounds):
-            seconds = timed(bench, 'SELECT sum(array_length(best, 1)) FROM (SELECT q, retro_star_rerank_agg(q, id, '
-                            "body%s) AS best FROM docs, (SELECT '%s ' || i AS q FROM generate_series(1, 50) i) v "
-                            'WHERE id < 100 GROUP BY q) x' % (arguments, bench.fresh_query()))
-            rates.append(asked / 1280 / seconds)
-        bench.row('50 queries x 100 documents%s, of ideal' % name, max(rates), '>= 0.95', max(rates) >= 0.95)
+        sets = ('SELECT sum(array_length(best, 1)) FROM (SELECT q, retro_star_rerank_agg(q, id, body' + arguments +
+                ") AS best FROM docs, (SELECT '%s ' || i AS q FROM generate_series(1, 50) i) v "
+                'WHERE id < 100 GROUP BY q) x')
+        found = bench.in_turns(ours=lambda: timed(bench, sets % bench.fresh_query(), asked),
+                               floor=lambda: bench.floor(server, asked, 256))
+        report.row('50 queries x 100 documents' + name, found, 'per_second', peer='floor', target=at_least(0.95),
+                   scale=1 / 1280)
     bench.main.query('RESET retrostar.passes')
-
-    # The deadline is the function's: its arrays are made before
-    bench.main.query('CREATE TEMP TABLE sets AS SELECT array_agg(id) AS ids, array_agg(body) AS docs FROM docs')
-    late = min(timed(bench, "SELECT count(r.score) FROM sets, retro_star_rerank('%s', ids, docs, deadline => '2 s') r"
-                     % bench.fresh_query()) - 2 for _ in range(bench.rounds))
-    bench.main.query('DROP TABLE sets')
-    bench.row('deadline of 2 s: ms late', late * 1000, '<= 100', late <= 0.1, form='%.0f')
+    deadline(bench, server)
     bench.main.query('RESET retrostar.server')
+
+
+def deadline(bench, server):
+    """The peer is a statement that the server's own timeout ends, beside as much traffic of the floor."""
+    # the deadline is the function's: its arrays are made before
+    bench.main.query('CREATE TEMP TABLE sets AS SELECT array_agg(id) AS ids, array_agg(body) AS docs FROM docs')
+    sql = "SELECT count(r.score) FROM sets, retro_star_rerank('%s', ids, docs, deadline => '2 s') r"
+
+    def timeout():
+        other = threading.Thread(target=lambda: bench.floor(server, 10 * 256 + 512, 256))
+        other.start()
+        bench.main.query("SET statement_timeout = '2 s'")
+        began = time.monotonic()
+        try:
+            bench.main.query('SELECT pg_sleep(10)')
+        except RuntimeError as error:
+            if not str(error).startswith('57014'):
+                raise
+        seconds = time.monotonic() - began
+        bench.main.query('RESET statement_timeout')
+        other.join()
+        return {'seconds': seconds}
+
+    def ours():
+        bench.wait_idle()
+        return timed(bench, sql % bench.fresh_query())
+
+    found = bench.in_turns(ours=ours, timeout=timeout)
+    bench.main.query('DROP TABLE sets')
     bench.wait_idle()
+    bench.report.row('deadline of 2 s, in s (peer: statement_timeout)', found, 'seconds', peer='timeout',
+                     target=at_most(1.05))
 
 
-def timed(bench, sql):
+def timed(bench, sql, n=0):
     began = time.monotonic()
     bench.main.query(sql)
-    return time.monotonic() - began
-
-
-def refresh_part(bench):
-    """The cache is filled by hand: what is measured never asks the model."""
-    n = 10000 if bench.options.quick else 100000
-    bench.section('Refresh of %d cached scores, documents of 2 KB: seconds' % n)
-    server = bench.simulator(256, 0)
-    bench.main.query(
-        "CREATE TABLE many AS SELECT i AS id, left(i || ' ' || body, 2048) AS body FROM generate_series(0, %d) i "
-        'JOIN docs ON docs.id = i %% (SELECT count(*) FROM docs); '
-        'INSERT INTO retrostar.score_cache (key, version, scores, unscored, model, prompt_tokens, completion_tokens, '
-        "created, updated) SELECT retrostar.cache_key('refresh', body, server => '%s'), 1, '{50}', 0, 'm', 600, 200, "
-        "now(), now() FROM many; CREATE MATERIALIZED VIEW kept AS SELECT id, retro_star_score('refresh', body, "
-        "server => '%s') AS score FROM many; CREATE UNIQUE INDEX ON kept (id)" % (n - 1, server, server))
-    bench.main.query('VACUUM ANALYZE many')
-    bench.main.query('VACUUM ANALYZE retrostar.score_cache')
-    bench.main.query('VACUUM ANALYZE kept')
-    bench.wait_idle()
-    sent = bench.queue('samples_sent')
-    limit = 3 * n / 100000
-    for name, statement, gate in (('REFRESH', 'REFRESH MATERIALIZED VIEW kept', True),
-                                  ('REFRESH CONCURRENTLY', 'REFRESH MATERIALIZED VIEW CONCURRENTLY kept', False),
-                                  ('retrostar.refresh()', "CALL retrostar.refresh('kept')", False)):
-        seconds = min(timed(bench, statement) for _ in range(bench.rounds))
-        bench.row(name, seconds, '<= %g s' % limit if gate else '', seconds <= limit if gate else None)
-    if bench.queue('samples_sent') != sent:
-        raise RuntimeError('a refresh asked the model')
-    bench.main.query('DROP MATERIALIZED VIEW kept; DROP TABLE many; TRUNCATE retrostar.score_cache')
+    seconds = time.monotonic() - began
+    return {'seconds': seconds, 'per_second': n / seconds}

@@ -9,6 +9,7 @@ import http.client
 import itertools
 import json
 import re
+import resource
 import sys
 import threading
 import time
@@ -22,6 +23,8 @@ def main():
     parts = urlsplit(url)
     numbers = itertools.count()
     failed = []
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     threading.stack_size(256 * 1024)
 
     def work():
