@@ -69,6 +69,7 @@ $sim->wait_for('held', $n);
 $sim->control({ hold => JSON::PP::false, fail_clear => JSON::PP::true });
 $sim->release;
 my ($out, $err) = finish_background($loyal);
-is("$out$err", $n, "all are scored, after one more");
+is("$out$err", $n, 'all are scored, after one more');
+is($node->safe_psql('postgres', 'SELECT sum(failed) FROM retrostar.stat_server'), $failed + $n, 'and nothing else has failed');
 
 done_testing();
