@@ -173,7 +173,7 @@ try()
 	detail="${detail:+$detail, }$((SECONDS - begun)) s, sent ${sent:-?}, answered ${scored:-?}$(at_the_workers)"
 	if [ "$outcome" = "$right" ] && [ -n "$fault" ]; then
 		verdict="$fault IS MENDED: take its mark off"
-	elif [ "$outcome" = "$right" ]; then
+	elif [[ " or $right or " == *" or $outcome or "* ]]; then
 		verdict=ok
 	elif [ -n "$fault" ] && [[ " or $today or " == *" or $outcome or "* ]]; then
 		verdict="known: $fault"

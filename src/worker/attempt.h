@@ -113,6 +113,7 @@ typedef struct RstarAttempt
 	int64_t		answered;		/* and what that endpoint had answered */
 	int			errors;			/* 5xx that it was not blamed for */
 	int			losses;			/* endpoints that went with it */
+	int			away;			/* 502 that others had at that time, too */
 	int64_t		blamed_at;		/* last failure that was taken for its own */
 	uint64_t	tried;			/* set of endpoints where it failed; not
 								 * renumbered, it is a preference only */

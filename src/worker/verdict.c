@@ -32,6 +32,8 @@
 
 /* Endpoints that may go with a sample before it is suspected */
 #define FREE_LOSSES 3
+/* So with what a gateway says of servers that are away */
+#define FREE_AWAY 5
 
 /* Is somebody there? */
 typedef enum Sign
@@ -111,8 +113,8 @@ static RstarVerdict lost(RstarRoute *route, RstarAttempt *attempt,
 static void go_elsewhere(RstarRoute *route, RstarAttempt *attempt, int64_t now);
 static RstarVerdict not_to_blame(RstarRoute *route, RstarAttempt *attempt,
 								 const RstarEndpoint *endpoint, int64_t now);
-static RstarVerdict server_error(RstarRoute *route, RstarAttempt *attempt,
-								 RstarEndpoint *endpoint, int64_t now);
+static RstarVerdict server_error(RstarRoute *route, RstarAttempt *attempt, RstarEndpoint *endpoint,
+								 const RstarOutcome *outcome, int64_t now);
 static void note_ill(RstarEndpoint *endpoint, uint32_t request, int64_t now);
 static RstarVerdict late(RstarRoute *route, RstarAttempt *attempt,
 						 const RstarEndpoint *endpoint, int64_t now);
@@ -191,7 +193,7 @@ rstar_verdict_find(RstarRoute *route, RstarAttempt *attempt, RstarEndpoint *endp
 		case FATE_LOST:
 			return lost(route, attempt, endpoint, now);
 		case FATE_ERROR:
-			return server_error(route, attempt, endpoint, now);
+			return server_error(route, attempt, endpoint, outcome, now);
 		case FATE_LATE:
 			return late(route, attempt, endpoint, now);
 		case FATE_ATTEMPT:
@@ -262,7 +264,7 @@ done(RstarAttempt *attempt)
 {
 	attempt->failures = attempt->transports = 0;
 	attempt->pushbacks = attempt->refusals = 0;
-	attempt->errors = attempt->losses = 0;
+	attempt->errors = attempt->losses = attempt->away = 0;
 	attempt->blamed_at = 0;
 	attempt->tried = 0;
 	attempt->last_endpoint = -1;
@@ -375,14 +377,26 @@ not_to_blame(RstarRoute *route, RstarAttempt *attempt, const RstarEndpoint *endp
  * The same, where the endpoint fails everybody.  Where only one or two have
  * failed there, it is not known to be ill, and a lone sample is not to wait
  * for rstar_route_unavailable().
+ *
+ * 502 is what a gateway says whose servers are away, to all at once, and again
+ * after it has answered some: nginx leaves a server alone for 10 s that was late
+ * once, and one that has come back is late, for it gets what was meant for all.
+ * So whom it says that to together with others is spared, some times.
  */
 static RstarVerdict
-server_error(RstarRoute *route, RstarAttempt *attempt, RstarEndpoint *endpoint, int64_t now)
+server_error(RstarRoute *route, RstarAttempt *attempt, RstarEndpoint *endpoint,
+			 const RstarOutcome *outcome, int64_t now)
 {
 	bool		blamed = endpoint == NULL || is_to_blame(attempt, endpoint, now);
 
 	if (endpoint != NULL)
 		note_ill(endpoint, attempt->request, now);
+	if (blamed && endpoint != NULL && outcome->status == 502 &&
+		endpoint->nill == RSTAR_OPEN_REQUESTS && attempt->away < FREE_AWAY)
+	{
+		attempt->away++;
+		blamed = false;
+	}
 	if (blamed || endpoint->nill < RSTAR_OPEN_REQUESTS)
 		return use_attempt(route, attempt, now);
 	attempt->pushbacks = 0;

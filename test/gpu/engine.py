@@ -23,10 +23,15 @@ NAMES = {
     "sglang": {"running": "sglang:num_running_reqs", "waiting": "sglang:num_queue_reqs",
                "tokens": "sglang:generation_tokens_total"},
 }
-# Two on one card; these need not be fast, but soon ready
-HALF = {"vllm": ["--gpu-memory-utilization", "0.4", "--enforce-eager"],
-        "sglang": ["--mem-fraction-static", "0.4", "--disable-cuda-graph"],
-        "simulator": []}
+# The large shape takes the card as the engine does by default.  One of the small shape and the two of a pair, which
+# need not be fast but soon ready, go on one card together; they take a given amount, so that none looks at what the
+# others, that start at the same time, leave free.
+SHARES = {
+    ("vllm", "small"): ["--gpu-memory-utilization", "0.6", "--kv-cache-memory-bytes", str(72 << 30)],
+    ("vllm", "pair"): ["--gpu-memory-utilization", "0.15", "--kv-cache-memory-bytes", str(10 << 30), "--enforce-eager"],
+    ("sglang", "small"): ["--mem-fraction-static", "0.75", "--max-total-tokens", "650000"],
+    ("sglang", "pair"): ["--mem-fraction-static", "0.5", "--max-total-tokens", "100000", "--disable-cuda-graph"],
+}
 
 
 class Gone(Exception):
@@ -37,15 +42,16 @@ class Engine:
     """A process that serves one model's shape on one port.  It outlives the one who started it: pid and shape
     are in a file."""
 
-    def __init__(self, name, shape, port, half=False):
-        self.name, self.shape, self.port, self.half = name, shape, port, half
+    def __init__(self, name, share, port):
+        self.name, self.share, self.port = name, share, port
+        self.shape = "small" if share == "pair" else share
         self.dialect = "sglang" if name == "sglang" else "vllm"
         self.base = f"http://127.0.0.1:{port}"
         self.file = f"{DATA}/engine-{port}.pid"
-        self.log = f"{DATA}/log/{name}-{shape}-{port}.log"
+        self.log = f"{DATA}/log/{name}-{share}-{port}.log"
 
     def label(self):
-        return f"{self.name} {self.shape}{' half' if self.half else ''}"
+        return f"{self.name} {self.share}"
 
     def pid(self):
         """None when it does not run, or another engine does on this port"""
@@ -66,14 +72,13 @@ class Engine:
         model = f"{ROOT}/model/{self.shape}"
         common = ["--load-format", "dummy", "--served-model-name", "m", "--host", "127.0.0.1", "--port", str(self.port),
                   "--api-key", KEY]
-        half = HALF[self.name] if self.half else []
+        common += SHARES.get((self.name, self.share), [])
         if self.name == "vllm":
             return ["python3", "-m", "vllm.entrypoints.cli.main", "serve", model, *common, "--max-model-len",
-                    str(CONTEXT), *half]
+                    str(CONTEXT)]
         if self.name == "sglang":
             return ["python3", "-m", "sglang.launch_server", "--model-path", model, *common, "--context-length",
-                    str(CONTEXT), "--enable-metrics", "--attention-backend", "fa3", "--sampling-backend", "pytorch",
-                    *half]
+                    str(CONTEXT), "--enable-metrics", "--attention-backend", "fa3", "--sampling-backend", "pytorch"]
         return [f"{ROOT}/kit/simulator", "--dialect", "vllm", "--model", "m", "--port", str(self.port), "--api-key", KEY,
                 "--prefill-tps", "20000", "--decode-tps", "400", "--max-running", "256", "--term-hold"]
 
@@ -179,6 +184,15 @@ def end_all(but=()):
     keep = {engine.file for engine in but if engine.pid()}
     for file in glob.glob(f"{DATA}/engine-*.pid"):
         if file not in keep:
+            end(file)
+
+
+def make_room(wanted):
+    """Ends those that have no place on the card beside the wanted ones: other programs, and whatever is large"""
+    keep = {engine.file for engine in wanted if engine.pid()}
+    for file in glob.glob(f"{DATA}/engine-*.pid"):
+        name, share = (recorded(file)[1] or " ").split(" ")
+        if file not in keep and (name != wanted[0].name or "large" in (share, wanted[0].share)):
             end(file)
 
 

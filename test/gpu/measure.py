@@ -15,7 +15,7 @@ import engine as engines
 import table
 from engine import DATA, ROOT, Engine
 
-PORTS = 8101, 8102
+PORTS = {"large": [8101], "small": [8101], "pair": [8102, 8103]}
 MOST_SECONDS = 120              # of a statement with one of two engines
 
 
@@ -213,10 +213,14 @@ def case_kill(both):
 # Command line
 #
 
-def make_ready(wanted):
-    """One after the other: each looks at how much memory is free"""
+def start(wanted):
     for engine in wanted:
         engine.start()
+
+
+def make_ready(wanted):
+    start(wanted)
+    for engine in wanted:
         engine.wait_ready()
 
 
@@ -231,20 +235,19 @@ def call(word, wanted):
 
 def main():
     name, shape, *words = sys.argv[1:]
-    if shape not in ("large", "small", "pair"):
+    if shape not in PORTS:
         sys.exit(f'no shape "{shape}"; see measure.sh')
-    if shape == "pair":
-        wanted = [Engine(name, "small", port, half=True) for port in PORTS]
-    else:
-        wanted = [Engine(name, shape, PORTS[0])]
+    wanted = [Engine(name, shape, port) for port in PORTS[shape]]
     calls = [call(word, wanted) for word in words if word != "start"]
-    engines.end_all(but=wanted)
+    engines.make_room(wanted)
     if words == ["start"]:
-        wanted[0].start()
+        start(wanted)
         return 0
     status = 0
     try:
         make_ready(wanted)
+        if shape != "pair":             # what is compared has the card for itself
+            engines.end_all(but=wanted)
         for case in calls:
             try:
                 case()

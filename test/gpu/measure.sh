@@ -6,7 +6,8 @@
 # On the GPU machine, from the folder that pack.sh's loads were unpacked into:
 # starts PostgreSQL and the engine unless they run already, measures, prints a
 # table, and leaves them running.  README.md says what each case is.  "large" and
-# "small" are the model's shape, "pair" two engines of the small one on one GPU.
+# "small" are the model's shape, "pair" two engines of the small one on one GPU;
+# small and pair can be there together.
 #
 #   start             starts the engine and does not wait for it
 #   warm              256 pairs that nobody counts
@@ -49,7 +50,7 @@ main()
 
 usage()
 {
-	sed -n '3,23s/^# \{0,1\}//p' "$0"
+	sed -n '3,24s/^# \{0,1\}//p' "$0"
 	exit 2
 }
 

@@ -93,6 +93,37 @@ test_going(int way)
 	}
 }
 
+/* Rounds in which one is answered, and sample 0 fails after two others, until it is used up */
+static int
+rounds_in_storms(int status)
+{
+	int			rounds = 0;
+	RstarVerdict verdict;
+
+	setup(1, 0, 2);
+	do
+	{
+		send_to(1, 0);
+		now += S;
+		finish(1, RSTAR_OUTCOME_ANSWER);
+		now += S;
+		for (int i = 10 + 2 * rounds; i < 12 + 2 * rounds; i++)
+			CHECK_INT(go_and_fail(i, status), RETRY);
+		verdict = go_and_fail(0, status);
+		rounds++;
+	} while (verdict == RETRY && rounds < 100);
+	return rounds;
+}
+
+static void
+test_gateway(void)
+{
+	CASE("who gets 502 together with others is spared five times, not for ever");
+	CHECK_INT(rounds_in_storms(502), 5 + 3);
+	CASE("... but not for what a server says itself");
+	CHECK_INT(rounds_in_storms(500), 3);
+}
+
 static void
 test_alone(void)
 {
@@ -255,6 +286,7 @@ main(void)
 		test_poison(ways[i]);
 		test_going(ways[i]);
 	}
+	test_gateway();
 	test_alone();
 	test_refused();
 	test_late();
