@@ -153,7 +153,7 @@ typedef struct RstarShared
 	uint64		serial;			/* of the last request that was made */
 	int64		text_bytes;		/* allocated for bodies and details */
 	int64		detail_bytes;	/* the latter */
-	int64		refused_text;	/* the longest that can never find room; 0: none */
+	int64		refused_text;	/* longest that never finds room; 0: none */
 	int			nspace_waiters; /* owners with wants_space */
 	ConditionVariable worker_left;	/* broadcast when a worker is gone */
 	dlist_head	free_requests;
