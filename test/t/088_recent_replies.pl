@@ -21,7 +21,7 @@ sub explained
 {
 	my ($arguments, $settings) = @_;
 	my ($ret, $out, $err) = $node->psql('postgres', ($settings // '') .
-		"SELECT sample, score, reasoning LIKE '%<score>%' || score || '%', finish_reason, prompt_tokens > 0, completion_tokens > 0, endpoint = '$sim->{url}', elapsed > '0', cached
+		"SELECT sample, score, reasoning LIKE '%<score>%' || score || '%', finish_reason, prompt_tokens > 0, completion_tokens > 0, endpoint = '$sim->{url}', elapsed >= '0', cached
 		FROM retro_star_explain($arguments) ORDER BY sample");
 
 	is($ret, 0, 'it can be explained') or diag($err);

@@ -20,7 +20,7 @@ sub without_notice
 {
 	my ($said) = @_;
 
-	$said =~ s/^(?:psql:\S+ )?NOTICE:  calls of retro_star_score\(\) are made one after another\nDETAIL:.*\nHINT:.*\n//mg;
+	$said =~ s/^(?:psql:\S+ )?NOTICE:  (?:calls of retro_star_score\(\)|this plan has calls of retro_star_score\(\) that) are made one after another\nDETAIL:(?:.*\n)+?HINT:.*\n//mg;
 	return $said;
 }
 
