@@ -215,6 +215,10 @@ class Bench:
         used = [self.main] if sessions == 1 else [self.session() for _ in range(sessions)]
         worker, query = self.worker(), self.fresh_query()
         parts = 1 if same else sessions
+        if same:
+            # else what one prefetches, in the background, gives way to what another reads, and is sent again
+            for session in used:
+                session.query("SET retrostar.priority = 'interactive'")
         peak = Peak(worker)
         sent, chat = self.queue('samples_sent'), self.simulator_stat(server, 'chat')
         cpu = cpu_us(worker)
