@@ -91,9 +91,10 @@ rstar_cache_scan_find(const RstarKey *key)
 	cache.busy = true;
 	cache.lookups++;
 	memcpy(VARDATA(cache.key.data), key->bytes, sizeof(RstarKey));
-	index_rescan(cache.scan, &cache.scan_key, 1, NULL, 0);
 	cache.snapshot = RegisterSnapshot(GetCatalogSnapshot(RelationGetRelid(cache.table)));
+	/* From PostgreSQL 18 on the index looks at it when a scan begins anew */
 	cache.scan->xs_snapshot = cache.snapshot;
+	index_rescan(cache.scan, &cache.scan_key, 1, NULL, 0);
 	/* What the index keeps for its next scan must last as long as that */
 	old = MemoryContextSwitchTo(cache.context);
 	found = index_getnext_slot(cache.scan, ForwardScanDirection, cache.slot);
@@ -109,7 +110,7 @@ rstar_cache_scan_done(void)
 	ExecClearTuple(cache.slot);
 	/* lets go of the pages */
 	index_rescan(cache.scan, &cache.scan_key, 1, NULL, 0);
-	cache.scan->xs_snapshot = InvalidSnapshot;
+	cache.scan->xs_snapshot = SnapshotAny;
 	UnregisterSnapshot(cache.snapshot);
 	cache.snapshot = NULL;
 	cache.busy = false;
