@@ -87,8 +87,10 @@ CREATE TRIGGER replicated_score BEFORE INSERT ON retrostar.score_cache
 ALTER TABLE retrostar.score_cache ENABLE REPLICA TRIGGER replicated_score;
 COMMENT ON TRIGGER replicated_score ON retrostar.score_cache IS 'for what a subscription brings';
 CREATE TRIGGER replicated_fewer BEFORE UPDATE ON retrostar.score_cache
-	FOR EACH ROW WHEN (NEW.version <> OLD.version OR cardinality(NEW.scores) < cardinality(OLD.scores)
-		OR cardinality(NEW.scores) = cardinality(OLD.scores) AND NEW.created > OLD.created)
+	FOR EACH ROW WHEN (NEW.version OPERATOR(pg_catalog.<>) OLD.version
+		OR pg_catalog.cardinality(NEW.scores) OPERATOR(pg_catalog.<) pg_catalog.cardinality(OLD.scores)
+		OR pg_catalog.cardinality(NEW.scores) OPERATOR(pg_catalog.=) pg_catalog.cardinality(OLD.scores)
+			AND NEW.created OPERATOR(pg_catalog.>) OLD.created)
 	EXECUTE FUNCTION retrostar.replicated_score_trigfn();
 ALTER TABLE retrostar.score_cache ENABLE REPLICA TRIGGER replicated_fewer;
 COMMENT ON TRIGGER replicated_fewer ON retrostar.score_cache IS 'for what a subscription brings';
@@ -693,18 +695,21 @@ DECLARE
 	holder record;
 BEGIN
 	FOR replaced IN
-		SELECT pair.later, p.proacl, p.proowner
+		SELECT pair.later, COALESCE(p.proacl, pg_catalog.acldefault('f', p.proowner)) AS proacl, p.proowner
 		FROM (VALUES
 			('retrostar.retro_star_explain_0_1(text, text, text, text, text, text, integer, text)'::pg_catalog.regprocedure,
 			 '@extschema@.retro_star_explain(text, text, text, text, text, text, integer, text)'::pg_catalog.regprocedure),
 			('retrostar.retro_star_rerank_0_1(text, anyarray, text[], integer, text, interval, text, text, text, text, text)',
 			 '@extschema@.retro_star_rerank(text, anyarray, text[], integer, text, interval, text, text, text, text, text, double precision[], double precision)'),
+			('@extschema@.retro_star_rerank_agg(text, anyelement, text, integer)',
+			 '@extschema@.retro_star_rerank_agg(text, anyelement, text, integer, double precision)'),
 			('retrostar.refresh_0_1(regclass)', 'retrostar.refresh(regclass, text)'),
 			('retrostar.server_state_0_1(oid)', 'retrostar.server_state(oid)'),
 			('retrostar.activity_state_0_1()', 'retrostar.activity_state()'),
 			('retrostar.progress_state_0_1()', 'retrostar.progress_state()')) pair (earlier, later)
 			JOIN pg_catalog.pg_proc p ON p.oid = pair.earlier::pg_catalog.oid
-		WHERE p.proacl IS NOT NULL
+			JOIN pg_catalog.pg_proc n ON n.oid = pair.later::pg_catalog.oid
+		WHERE p.proacl IS NOT NULL OR n.proacl IS NOT NULL
 	LOOP
 		EXECUTE pg_catalog.format('REVOKE ALL ON ROUTINE %s FROM PUBLIC', replaced.later);
 		FOR holder IN

@@ -140,8 +140,10 @@ CREATE TRIGGER replicated_score BEFORE INSERT ON retrostar.score_cache
 ALTER TABLE retrostar.score_cache ENABLE REPLICA TRIGGER replicated_score;
 COMMENT ON TRIGGER replicated_score ON retrostar.score_cache IS 'for what a subscription brings';
 CREATE TRIGGER replicated_fewer BEFORE UPDATE ON retrostar.score_cache
-	FOR EACH ROW WHEN (NEW.version <> OLD.version OR cardinality(NEW.scores) < cardinality(OLD.scores)
-		OR cardinality(NEW.scores) = cardinality(OLD.scores) AND NEW.created > OLD.created)
+	FOR EACH ROW WHEN (NEW.version OPERATOR(pg_catalog.<>) OLD.version
+		OR pg_catalog.cardinality(NEW.scores) OPERATOR(pg_catalog.<) pg_catalog.cardinality(OLD.scores)
+		OR pg_catalog.cardinality(NEW.scores) OPERATOR(pg_catalog.=) pg_catalog.cardinality(OLD.scores)
+			AND NEW.created OPERATOR(pg_catalog.>) OLD.created)
 	EXECUTE FUNCTION retrostar.replicated_score_trigfn();
 ALTER TABLE retrostar.score_cache ENABLE REPLICA TRIGGER replicated_fewer;
 COMMENT ON TRIGGER replicated_fewer ON retrostar.score_cache IS 'for what a subscription brings';

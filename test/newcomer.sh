@@ -281,7 +281,7 @@ unreachable()
 	"${run_as[@]}" "$bin/psql" -X -h "$work" -U postgres -d app -A -t -q \
 		-c "SELECT count(retro_star_score('dies', body, server => 'dies')) FROM doc" >"$file" 2>&1 &
 	psql_pid=$!
-	until [ "$(sql "SELECT answered >= 8 FROM retrostar.stat_server WHERE server = 'dies'")" = t ]; do sleep 0.1; done
+	until [ "$(sql "SELECT answered >= 8 FROM retrostar.stat_server WHERE server = 'dies'")" = t ] || ! kill -0 $psql_pid; do sleep 0.1; done
 	kill -KILL "${simulators[-1]}"
 	started=$(now)
 	until grep -q 'HINT' "$file" || [ $(($(now) - started)) -gt 60000 ]; do sleep 0.05; done
@@ -329,7 +329,7 @@ during()
 	"${run_as[@]}" "$bin/psql" -X -h "$work" -U postgres -d app -A -t -q \
 		-c "SELECT count(retro_star_score('how long', body)) FROM doc" >"$work/said" 2>&1 &
 	pid=$!
-	until [ "$(sql 'SELECT count(*) FROM retrostar.stat_progress WHERE done > 3')" = 1 ]; do sleep 0.05; done
+	until [ "$(sql 'SELECT count(*) FROM retrostar.stat_progress WHERE done > 3')" = 1 ] || ! kill -0 $pid; do sleep 0.05; done
 	step 'How far is it, and until when?' 'SELECT wanted, done, rows_estimated, end_estimated > now() FROM retrostar.stat_progress;' '^[0-9]+\|[0-9]+\|[0-9]+\|t $'
 	sql 'ALTER SERVER gpu OPTIONS (DROP max_in_flight)' >/dev/null
 	wait $pid

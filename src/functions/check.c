@@ -155,7 +155,7 @@ check_worker(ReturnSetInfo *rsinfo)
 	return ok;
 }
 
-/* A row only where a text was too long since PostgreSQL was started */
+/* A row only where a text was too long, in whatever database: most may fit */
 static void
 check_memory(ReturnSetInfo *rsinfo)
 {
@@ -168,7 +168,7 @@ check_memory(ReturnSetInfo *rsinfo)
 	/* A text may have half of it, less what holds it together */
 	while (kb * 1024 < 2 * state.refused_text || kb == rstar_shared_memory)
 		kb *= 2;
-	check_row(rsinfo, "shared memory", CHECK_FAILED,
+	check_row(rsinfo, "shared memory", CHECK_DOUBT,
 			  psprintf("a request of " INT64_FORMAT " bytes was too long for retrostar.shared_memory, which is %d kB; "
 					   "set it to " INT64_FORMAT "MB, for example, and restart PostgreSQL",
 					   state.refused_text, rstar_shared_memory, Max(kb / 1024, 1)), 0);

@@ -7,8 +7,9 @@
  * the next: relations with their locks and the scan, but no snapshot and no
  * pin, while one executor runs.  It is closed before anybody waits, before
  * another command begins (which may alter the table, also in this session), at
- * the end of the executor, and after some look-ups in any case, so that whoever
- * wants the table for himself gets it soon.
+ * the end of the executor, and after some look-ups in any case.  Whoever wants
+ * the table for himself waits for a statement whose client does not read on, as
+ * he would for a SELECT from it.
  *
  * What is open belongs to the transaction, not to the portal or function that
  * happens to run, and is closed before a subtransaction begins or ends.  After

@@ -102,6 +102,8 @@ rstar_evict_database(Oid dboid)
 {
 	RstarDatabase *db = rstar_shmem_database(dboid, false);
 
+	/* Its place may have gone to another database since */
+	rstar_recent_purge(dboid);
 	if (db == NULL)
 		return;
 	for (int i = 0; i < rstar_shared->nrequests && db->nrequests > 0; i++)
@@ -123,5 +125,4 @@ rstar_evict_database(Oid dboid)
 	db->paused = false;
 	rstar_usage_purge(db);
 	rstar_budget_purge(dboid);
-	rstar_recent_purge(dboid);
 }

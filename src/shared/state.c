@@ -139,6 +139,7 @@ rstar_state_reset(TimestampTz at)
 		db->hits = db->misses = 0;
 		rstar_progress_lookups(MyDatabaseId, &db->hits_before, &db->misses_before);
 		db->stats_reset = at;
+		rstar_shared->refused_text = 0;
 	}
 	LWLockRelease(rstar_shared->lock);
 	if (db == NULL)

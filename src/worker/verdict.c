@@ -441,7 +441,8 @@ late(RstarRoute *route, RstarAttempt *attempt, const RstarEndpoint *endpoint, in
  * that the sample was blamed for (or any, for the first).  Answers to what was
  * sent before say nothing: who shuts down still gives them.  Failures that
  * it is not blamed for do not move the time, or one that comes back faster
- * than answers come would never be blamed.
+ * than answers come would never be blamed.  A 502 that it is spared does, and
+ * these are few.
  */
 static bool
 is_to_blame(RstarAttempt *attempt, const RstarEndpoint *endpoint, int64_t now)

@@ -177,7 +177,9 @@ def until_full(bench, simulators, full, start):
     start()
     began = time.monotonic()
     before, reached = answered(simulators), 0
-    while reached < 0.9 * full and time.monotonic() - began < 15:
+    while reached < 0.9 * full:
+        if time.monotonic() - began > 60:
+            raise RuntimeError('the rate is %.0f of %.0f a second after a minute' % (reached, full))
         at = time.monotonic()
         time.sleep(0.5)
         now = answered(simulators)

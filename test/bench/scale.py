@@ -162,19 +162,28 @@ def refreshed(query, name):
 
 def prunes(large, rows):
     """Half of the rows go; a reader goes on meanwhile, and never waits for a lock."""
-    readers = large.another()
+    reader = large.another()
     watcher = large.connect()
-    before = [readers.look_up(1) for _ in range(10)]
+    before = [reader.look_up(1) for _ in range(10)]
+    during, ended = [], threading.Event()
+
+    def read():
+        while not ended.is_set():
+            during.append(reader.look_up(1))
+
+    reading = threading.Thread(target=read)
     pruner = threading.Thread(target=large.query, args=(
         'SELECT retrostar.cache_prune(keep_rows => %d)' % (rows // 2),))
     began = time.monotonic()
     pruner.start()
-    during, waits = [], 0
+    reading.start()
+    waits = 0
     while pruner.is_alive():
-        during.append(readers.look_up(1))
         waits += int(watcher.value("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"))
     pruner.join()
     took = time.monotonic() - began
+    ended.set()
+    reading.join()
     left = int(large.session.value('SELECT count(*) FROM retrostar.score_cache'))
     if left != rows // 2:
         raise RuntimeError('%d rows are left' % left)

@@ -50,7 +50,7 @@ subtest 'memory for the texts' => sub {
 	is(advice($node), qq($sim->{url}|t|it serves "m" (vLLM)), 'nothing, before a text was too long');
 	is(sqlstate($node, 'postgres', $long), '54000', 'a text that is longer than half of it');
 	my ($bytes, $kb, $mb) = advice($node) =~
-	  /^shared memory\|f\|a request of (\d+) bytes was too long for retrostar\.shared_memory, which is (\d+) kB; set it to (\d+)MB, for example, and restart PostgreSQL$/m;
+	  /^shared memory\|\|a request of (\d+) bytes was too long for retrostar\.shared_memory, which is (\d+) kB; set it to (\d+)MB, for example, and restart PostgreSQL$/m;
 	ok($bytes, 'is told') or diag(advice($node));
 	cmp_ok($bytes, '>', 2500000, 'how long it was');
 	is($kb, 4096, 'what there is');
