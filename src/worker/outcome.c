@@ -221,11 +221,11 @@ rstar_outcome_keep(const RstarKey *key, const RstarHttpReply *reply, const Rstar
 		.score = parsed->score,
 		.prompt_tokens = parsed->prompt_tokens,
 		.completion_tokens = parsed->completion_tokens,
-		.endpoint_len = strlen(endpoint),
+		.endpoint_len = endpoint != NULL ? strlen(endpoint) : 0,
 		.text_len = rstar_reply_details_text(parsed),
 		.elapsed_us = reply->elapsed_us
 	};
 
 	strlcpy(recent.finish_reason, parsed->finish_reason, sizeof(recent.finish_reason));
-	rstar_recent_add(&recent, endpoint, parsed->text);
+	rstar_recent_add(&recent, endpoint != NULL ? endpoint : "", parsed->text);
 }

@@ -39,7 +39,10 @@ extern void rstar_outcome_judge(const RstarHttpReply *reply, const RstarReading 
 extern void rstar_outcome_attempt(const RstarJudgement *judged, const RstarReply *parsed,
 								  int64 elapsed_us, RstarAttemptEnd *end);
 
-/* Keeps a reply with a score to the pair of this key in shared memory, where retro_star_explain() finds it */
+/*
+ * Keeps a reply with a score to the pair of this key in shared memory, where
+ * retro_star_explain() finds it; "endpoint" is NULL when that has gone
+ */
 extern void rstar_outcome_keep(const RstarKey *key, const RstarHttpReply *reply,
 							   const RstarReply *parsed, const char *endpoint);
 

@@ -5,6 +5,7 @@ use warnings;
 
 use FindBin;
 use lib $FindBin::RealBin;
+use JSON::PP ();
 use PostgreSQL::Test::Utils;
 use RetroTest;
 use Test::More;
@@ -99,6 +100,21 @@ is($err, '', 'all of it');
 ($out, $err) = explained(q('lost', 'this'));
 like($out, qr/^1\|\d+\|\|/, 'not what memory had');
 like($err, qr/not there any more/, 'which is said');
+
+# A reply of an endpoint that has gone since it was asked
+create_server($node, 'postgres', 'going', $sim);
+$sim->control({ fail => [ { mode => 'hold', match => 'going' } ] });
+my $asked = ask_background($node, 'postgres', q(SELECT retro_star_score('going', 'this', server => 'going')));
+$sim->wait_for('running', 1);
+my $worker = queue($node, 'worker_pid');
+sql('DROP SERVER going');
+# when it is to send something it looks which servers there are
+sql("SELECT retro_star_score('after', 'this', server => 'gpu')");
+$sim->control({ fail_clear => JSON::PP::true });
+$sim->release;
+finish_background($asked);
+wait_idle($node);
+is(queue($node, 'worker_pid'), $worker, 'its server was dropped: the worker goes on');
 
 # Round the ring again and again: what is shown is always a sample's own
 for my $round (1 .. 3)
