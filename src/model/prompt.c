@@ -190,7 +190,8 @@ escaped_literal(const Reader *reader, RstarPiece piece)
 		initStringInfo(&buf);
 		append_json(&buf, piece.literal, true);
 		MemoryContextSwitchTo(old);
-		*literal = (RstarText) {buf.data, buf.len};
+		literal->len = buf.len;
+		literal->data = buf.data;
 	}
 	return *literal;
 }

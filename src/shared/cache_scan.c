@@ -65,7 +65,8 @@ static struct
 		int32		align;
 	}			key;			/* what scan_key points to */
 	int			lookups;
-	bool		busy;			/* between find and done, or an error came there */
+	bool		busy;			/* between find and done, or an error came
+								 * there */
 }			cache;
 
 static bool keeps = false;
