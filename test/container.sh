@@ -173,6 +173,8 @@ score()
 		bin=/usr/lib/postgresql/17/bin
 		words=$1
 		shift
+		# as the images have it: what is copied there lies in /usr/local
+		PATH=/usr/local/sbin:/usr/local/bin:$PATH
 		chroot --userspec=65534 /mnt "${@:1:$words}" &
 		simulator=$!
 		shift "$words"
