@@ -17,6 +17,7 @@
 #include "prefetch/plan.h"
 #include "prefetch/scan.h"
 #include "prefetch/serial.h"
+#include "prefetch/source.h"
 #include "session/planning.h"
 #include "session/quiet.h"
 #include "session/statement.h"
@@ -69,6 +70,7 @@ _PG_init(void)
 	rstar_planning_init(rstar_quiet_estimates);
 	rstar_plan_init();
 	rstar_scan_init();
+	rstar_source_init();
 	rstar_serial_init();
 	rstar_statement_init();
 	rstar_quiet_init();

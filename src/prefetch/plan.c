@@ -20,8 +20,8 @@
  * everything above volatile functions, row locks or data changes, RETURNING,
  * MERGE actions, hash, merge, index and tid conditions, VALUES lists, window
  * functions with a run condition, nodes that a merge join rewinds by mark,
- * whatever is below somebody else's CustomScan, and what is above one in a
- * statement that does more than read (walk.c).
+ * whatever is below somebody else's CustomScan but a ModifyTable and the source
+ * of an INSERT, and what is above one that may do more than read (walk.c).
  *
  * Copyright (c) 2026, the retrostar authors
  *
@@ -45,6 +45,7 @@
 #include "prefetch/calls.h"
 #include "prefetch/node.h"
 #include "prefetch/plan.h"
+#include "prefetch/source.h"
 #include "prefetch/stage.h"
 #include "prefetch/walk.h"
 #include "prefetch/window_func.h"
@@ -56,6 +57,8 @@ static void add_prefetch(RstarPlanFacts *facts, int cursor_options);
 static int	count_disabled(Plan *plan);
 static bool needs_material(PlannedStmt *stmt, int cursor_options);
 static Plan *rewrite(RstarPlanFacts *facts, Plan *plan, RstarReader reader);
+static Plan *rewrite_source(RstarPlanFacts *facts, Plan *mark, RstarReader reader);
+static void rewrite_custom(RstarPlanFacts *facts, CustomScan *custom, RstarReader reader);
 static void rewrite_children(RstarPlanFacts *facts, Plan *plan, RstarReader reader);
 static void rewrite_list(RstarPlanFacts *facts, List *plans, RstarReader reader);
 static void rewrite_join(RstarPlanFacts *facts, Join *join, RstarReader reader);
@@ -92,23 +95,27 @@ static PlannedStmt *
 plan_statement(RSTAR_PLANNER_ARGS)
 {
 	/* before it is planned: the planner takes the query to pieces */
-	bool		only_reads = rstar_prefetch && rstar_walk_only_reads(parse);
+	RstarEffects effects = rstar_prefetch ? rstar_walk_effects(parse) : RSTAR_EFFECTS_OTHER;
+	bool		outer_marked = rstar_source_marked;
+	bool		marked;
 	PlannedStmt *stmt;
 	RstarPlanFacts facts;
 
+	rstar_source_marked = false;
 	if (prev_planner_hook)
 		stmt = prev_planner_hook(RSTAR_PLANNER_PASS);
 	else
 		stmt = standard_planner(RSTAR_PLANNER_PASS);
 
-	if (!rstar_plan_uses_functions(stmt))
+	marked = rstar_source_marked;
+	rstar_source_marked = outer_marked;
+	if (!marked && !rstar_plan_uses_functions(stmt))
 		return stmt;
-	rstar_walk_statement(stmt, only_reads, &facts);
-	if (!facts.has_calls)
-		return stmt;
+	rstar_walk_statement(stmt, effects, &facts);
 	/* a call costs seconds, and its declared cost makes every plan look it */
-	stmt->jitFlags = PGJIT_NONE;
-	if (rstar_prefetch)
+	if (facts.has_calls)
+		stmt->jitFlags = PGJIT_NONE;
+	if (marked || (facts.has_calls && rstar_prefetch))
 		add_prefetch(&facts, cursor_options);
 	return stmt;
 }
@@ -139,6 +146,7 @@ add_prefetch(RstarPlanFacts *facts, int cursor_options)
 	bool		was_backward = ExecSupportsBackwardScan(stmt->planTree);
 
 	stmt->planTree = rewrite(facts, stmt->planTree, reads(RSTAR_READ_RUN));
+	(void) rstar_walk_enter_source(facts);
 	for (int i = facts->nsubplans - 1; i >= 0; i--)
 	{
 		ListCell   *lc = list_nth_cell(stmt->subplans, i);
@@ -206,16 +214,51 @@ rewrite(RstarPlanFacts *facts, Plan *plan, RstarReader reader)
 		return NULL;
 	check_stack_depth();
 
-	/* it may look for the nodes that it has put below itself */
-	if (!IsA(plan, CustomScan))
-		rewrite_children(facts, plan, reader);
+	if (rstar_source_is_mark(plan))
+		return rewrite_source(facts, plan, reader);
+	rewrite_children(facts, plan, reader);
 	return rewrite_node(facts, plan, reader);
+}
+
+/* All that is below was planned for a query that reads */
+static Plan *
+rewrite_source(RstarPlanFacts *facts, Plan *mark, RstarReader reader)
+{
+	bool		only_reads = rstar_walk_enter_source(facts);
+	Plan	   *plan = rewrite(facts, rstar_source_unmark(mark), reader);
+
+	facts->only_reads = only_reads;
+	return plan;
+}
+
+/*
+ * A CustomScan may look for the nodes that it has put below itself, so they stay
+ * as they are.  Not its own are what is below a ModifyTable, which has to stand
+ * above the plan of any query, and below the mark of a source.  Who is between
+ * those two has to read to the end as ModifyTable does: he would change what
+ * the statement means if he did not.
+ */
+static void
+rewrite_custom(RstarPlanFacts *facts, CustomScan *custom, RstarReader reader)
+{
+	ListCell   *lc;
+
+	foreach(lc, custom->custom_plans)
+	{
+		Plan	   *child = lfirst(lc);
+
+		if (IsA(child, ModifyTable) || rstar_source_is_mark(child))
+			lfirst(lc) = rewrite(facts, child, reader);
+		else if (IsA(child, CustomScan))
+			rewrite_custom(facts, (CustomScan *) child, reader);
+	}
 }
 
 static void
 rewrite_children(RstarPlanFacts *facts, Plan *plan, RstarReader reader)
 {
 	RstarReader child = unmarked(reader);
+	bool		only_reads;
 
 	switch (nodeTag(plan))
 	{
@@ -240,8 +283,10 @@ rewrite_children(RstarPlanFacts *facts, Plan *plan, RstarReader reader)
 			rewrite_list(facts, ((MergeAppend *) plan)->mergeplans, unbounded(child));
 			return;
 		case T_SubqueryScan:
+			only_reads = rstar_walk_enter_source(facts);
 			((SubqueryScan *) plan)->subplan =
 				rewrite(facts, ((SubqueryScan *) plan)->subplan, filtered(child, plan));
+			facts->only_reads = only_reads;
 			return;
 		case T_NestLoop:
 		case T_HashJoin:
@@ -254,6 +299,9 @@ rewrite_children(RstarPlanFacts *facts, Plan *plan, RstarReader reader)
 			return;
 		case T_CteScan:
 			rstar_walk_note_reader(facts, ((CteScan *) plan)->ctePlanId, reader.mode);
+			return;
+		case T_CustomScan:
+			rewrite_custom(facts, (CustomScan *) plan, unbounded(child));
 			return;
 		case T_Result:
 			/* passes marks on to its child */

@@ -227,7 +227,8 @@ start_scan(PrefetchState *state)
 	state->started = true;
 	if (rstar_prefetch)
 		rstar_statement_current()->reads_ahead = true;
-	state->passing = !rstar_prefetch || state->css.ss.ps.state->es_epq_active != NULL;
+	state->passing = !rstar_prefetch || state->nsites == 0 ||
+		state->css.ss.ps.state->es_epq_active != NULL;
 	state->eof = state->cut = false;
 	state->nfailing = 0;
 	rstar_window_start(&state->window, eval_bound(state), state->css.ss.ps.qual != NULL);

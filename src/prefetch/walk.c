@@ -14,8 +14,11 @@
  * is to do is written in its query, before any provider has seen it: when that
  * only reads, so does each node that is there for its sake, as a foreign scan
  * does, and such a node cannot tell when, or for how many rows, it is read.
- * In any other statement a CustomScan may be what changes, locks or has an
- * effect, and counts as unknown.
+ * So it is with subqueries of a statement that changes a table and does no
+ * more, and with the source of an INSERT (source.c).  The rest of an UPDATE,
+ * DELETE or MERGE finds the rows that are changed, and a CustomScan there, as
+ * in any other statement, may be what changes, locks or has an effect: it
+ * counts as unknown.
  *
  * Copyright (c) 2026, the retrostar authors
  *
@@ -48,12 +51,15 @@ static bool param_is_observable(RstarPlanFacts *facts, int paramid);
 static bool is_volatile(Oid funcid, void *context);
 static bool subplan_is_observable(RstarPlanFacts *facts, int plan_id);
 
-bool
-rstar_walk_only_reads(Query *query)
+RstarEffects
+rstar_walk_effects(Query *query)
 {
-	return !does_more((Node *) query, NULL);
+	if (does_more((Node *) query, query))
+		return RSTAR_EFFECTS_OTHER;
+	return query->commandType == CMD_SELECT ? RSTAR_EFFECTS_NONE : RSTAR_EFFECTS_TARGET;
 }
 
+/* "context" is the query whose own command does not count */
 static bool
 does_more(Node *node, void *context)
 {
@@ -63,7 +69,7 @@ does_more(Node *node, void *context)
 	{
 		Query	   *query = (Query *) node;
 
-		return query->commandType != CMD_SELECT || query->rowMarks != NIL ||
+		return (query->commandType != CMD_SELECT && query != context) || query->rowMarks != NIL ||
 			query_tree_walker(query, does_more, context, 0);
 	}
 	return IsA(node, NextValueExpr) || IsA(node, CurrentOfExpr) ||
@@ -72,13 +78,14 @@ does_more(Node *node, void *context)
 }
 
 void
-rstar_walk_statement(PlannedStmt *stmt, bool only_reads, RstarPlanFacts *facts)
+rstar_walk_statement(PlannedStmt *stmt, RstarEffects effects, RstarPlanFacts *facts)
 {
 	ListCell   *lc;
 
 	memset(facts, 0, sizeof(RstarPlanFacts));
 	facts->stmt = stmt;
-	facts->only_reads = only_reads;
+	facts->effects = effects;
+	facts->only_reads = effects == RSTAR_EFFECTS_NONE;
 	facts->nparams = list_length(stmt->paramExecTypes);
 	facts->init_plan = palloc0((facts->nparams + 1) * sizeof(int));
 	facts->nsubplans = list_length(stmt->subplans);
@@ -351,6 +358,15 @@ walk_scan_exprs(Plan *plan, RstarExprWalker walker, void *context)
 }
 
 bool
+rstar_walk_enter_source(RstarPlanFacts *facts)
+{
+	bool		before = facts->only_reads;
+
+	facts->only_reads = facts->effects != RSTAR_EFFECTS_OTHER;
+	return before;
+}
+
+bool
 rstar_walk_may_run_ahead(RstarPlanFacts *facts, Plan *plan, List *kept)
 {
 	if (has_effects(facts, plan))
@@ -407,6 +423,8 @@ static bool
 children_are_observable(RstarPlanFacts *facts, Plan *plan, bool first)
 {
 	List	   *children = rstar_walk_children(plan);
+	bool		only_reads = facts->only_reads;
+	bool		observable = false;
 	ListCell   *lc;
 
 	if (IsA(plan, CteScan) &&
@@ -415,12 +433,12 @@ children_are_observable(RstarPlanFacts *facts, Plan *plan, bool first)
 	if (first && drains_input(plan))
 		return false;
 	first = first && list_length(children) == 1;
+	if (IsA(plan, SubqueryScan))
+		(void) rstar_walk_enter_source(facts);
 	foreach(lc, children)
-	{
-		if (plan_is_observable(facts, lfirst(lc), first))
-			return true;
-	}
-	return false;
+		observable = observable || plan_is_observable(facts, lfirst(lc), first);
+	facts->only_reads = only_reads;
+	return observable;
 }
 
 static bool
@@ -481,6 +499,7 @@ subplan_is_observable(RstarPlanFacts *facts, int plan_id)
 {
 	RstarSubplanFacts *subplan;
 	Plan	   *plan;
+	bool		only_reads;
 
 	if (plan_id < 1 || plan_id > facts->nsubplans)
 		return true;
@@ -488,9 +507,11 @@ subplan_is_observable(RstarPlanFacts *facts, int plan_id)
 	if (subplan->ahead == RSTAR_AHEAD_UNKNOWN)
 	{
 		plan = list_nth(facts->stmt->subplans, plan_id - 1);
+		only_reads = rstar_walk_enter_source(facts);
 		subplan->ahead = RSTAR_AHEAD_LOOKING;
 		subplan->ahead = plan == NULL || plan_is_observable(facts, plan, false) ?
 			RSTAR_AHEAD_NO : RSTAR_AHEAD_YES;
+		facts->only_reads = only_reads;
 	}
 	return subplan->ahead != RSTAR_AHEAD_YES;
 }

@@ -18,11 +18,22 @@
 #include "prefetch/calls.h"
 #include "prefetch/node.h"
 
+/* What a statement does beside reading */
+typedef enum RstarEffects
+{
+	RSTAR_EFFECTS_NONE,
+	RSTAR_EFFECTS_TARGET,		/* it is an INSERT, UPDATE, DELETE or MERGE,
+								 * and all that it takes its rows from reads */
+	RSTAR_EFFECTS_OTHER
+} RstarEffects;
+
 /* What is known of a statement before its plan is changed */
 typedef struct RstarPlanFacts
 {
 	PlannedStmt *stmt;
-	bool		only_reads;		/* rstar_walk_only_reads() */
+	RstarEffects effects;		/* rstar_walk_effects() */
+	bool		only_reads;		/* others' nodes do nothing else in the part of
+								 * the plan that is looked at */
 	bool		has_calls;		/* some expression calls retro_star_score, or
 								 * aggregates by retro_star_rerank_agg */
 	int			last_node_id;	/* the highest plan_node_id in use */
@@ -54,13 +65,20 @@ typedef bool (*RstarExprWalker) (Node *expr, void *context);
  * row locks change, and no function in it is volatile?  Then whatever node
  * somebody else puts into its plan can only be there to read.
  */
-extern bool rstar_walk_only_reads(Query *query);
+extern RstarEffects rstar_walk_effects(Query *query);
 
 /*
  * Collects the facts; those that only matter to a statement with calls are
  * left out when there is none.  Arrays live in CurrentMemoryContext.
  */
-extern void rstar_walk_statement(PlannedStmt *stmt, bool only_reads, RstarPlanFacts *facts);
+extern void rstar_walk_statement(PlannedStmt *stmt, RstarEffects effects, RstarPlanFacts *facts);
+
+/*
+ * Others' nodes only read from here on: in a subplan or subquery, and below the
+ * mark of an INSERT's source, unless the statement has other effects.  Returns
+ * what was before, to be set again behind that part.
+ */
+extern bool rstar_walk_enter_source(RstarPlanFacts *facts);
 
 /* A reader of the subplan was found that reads it in this mode */
 extern void rstar_walk_note_reader(RstarPlanFacts *facts, int plan_id, RstarReadMode mode);

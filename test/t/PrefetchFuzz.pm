@@ -17,10 +17,12 @@ my $parallel =
   'SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0; SET min_parallel_table_scan_size = 0;';
 
 # One statement: what runs before it, itself, what runs after it.  The random
-# numbers come from rand(), so srand() decides.
+# numbers come from rand(), so srand() decides.  With an argument that is true, one
+# that changes data.
 sub fuzz_statement
 {
-	my $kind = int(rand(20));
+	my ($changes) = @_;
+	my $kind = $changes ? 17 : int(rand(20));
 	my ($before, $after) = (settings(), '');
 	my $query;
 
@@ -233,6 +235,8 @@ sub sets_of
 	  . " FROM $from" . where() . " GROUP BY $group ORDER BY 1, 2, 3, 4::text" . pick('', '', ' LIMIT 2');
 }
 
+sub newest { return '(SELECT * FROM ' . pick('docs', 'docs', 'pdocs') . ' ORDER BY id DESC LIMIT 40)'; }
+
 sub change
 {
 	return pick(
@@ -241,6 +245,13 @@ sub change
 		'DELETE FROM docs d' . where() . ' AND ' . condition('d') . ' RETURNING d.id, ' . number('d'),
 		'INSERT INTO docs (id, s) SELECT d.id + 1000, ' . number('d') . ' FROM pdocs d' . where(),
 		'UPDATE docs d SET s = x.y FROM (SELECT d.id, ' . number('d') . ' y FROM pdocs d' . where() . ' OFFSET 0) x WHERE x.id = d.id AND ' . condition('d'),
+		'UPDATE docs d SET s = x.y FROM (SELECT d.id, ' . number('d') . ' y FROM ' . newest() . ' d' . where() . ' OFFSET 0) x WHERE x.id = d.id',
+		'DELETE FROM docs d USING (SELECT d.id, ' . number('d') . ' y FROM docs d' . where() . order(2) . ' OFFSET 2) x WHERE x.id = d.id AND x.y > 50 RETURNING d.id, x.y',
+		'INSERT INTO docs (id, s) SELECT d.id + 1000, ' . number('d') . ' FROM docs d' . where() . order(2) . limit(),
+		'INSERT INTO docs (id, s) SELECT d.id + 1000, ' . number('d') . ' FROM ' . newest() . ' d' . where() . ' RETURNING id, s',
+		'INSERT INTO qs (qid, q) SELECT d.id, (' . number('d') . ')::text FROM ' . newest() . ' d' . where() . ' RETURNING qid, q',
+		'WITH i AS (INSERT INTO docs (id, s) SELECT d.id + 1000, ' . number('d') . ' FROM pdocs d' . where() . ' RETURNING id, s) SELECT * FROM i ORDER BY id',
+		'MERGE INTO docs d USING (SELECT d.id, ' . number('d') . ' y FROM pdocs d' . where() . ' OFFSET 0) x ON d.id = x.id WHEN MATCHED AND x.y > 50 THEN UPDATE SET s = x.y WHEN MATCHED THEN DELETE',
 		'SELECT d.id, ' . number('d') . ' FROM docs d' . where() . ' ORDER BY d.id' . limit() . ' FOR UPDATE');
 }
 
