@@ -36,6 +36,17 @@ rstar_text(const char *string)
 #define RSTAR_BLOCK 16
 typedef unsigned char RstarBlock __attribute__((vector_size(RSTAR_BLOCK)));
 
+/* Which of eight bytes, in the order of memory, is the first that is not 0; one is not */
+static inline int
+rstar_text_first(uint64_t bytes)
+{
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+	return __builtin_ctzll(bytes) / 8;
+#else
+	return __builtin_clzll(bytes) / 8;
+#endif
+}
+
 /*
  * Whether none of RSTAR_BLOCK bytes has a meaning in a JSON string, or is "also"
  * ('"': no other one).
@@ -50,6 +61,36 @@ rstar_text_is_plain(const char *bytes, char also)
 	memcpy(&block, bytes, RSTAR_BLOCK);
 	hits = (RstarBlock) ((block < ' ') | (block == '"') | (block == '\\') |
 						 (block == (unsigned char) also));
+	memcpy(halves, &hits, RSTAR_BLOCK);
+	return (halves[0] | halves[1]) == 0;
+}
+
+/* How many of RSTAR_BLOCK bytes there are before the first with a meaning in a JSON string */
+static inline int
+rstar_text_plain(const char *bytes)
+{
+	RstarBlock	block;
+	RstarBlock	hits;
+	uint64_t	halves[2];
+
+	memcpy(&block, bytes, RSTAR_BLOCK);
+	hits = (RstarBlock) ((block < ' ') | (block == '"') | (block == '\\'));
+	memcpy(halves, &hits, RSTAR_BLOCK);
+	if (halves[0] != 0)
+		return rstar_text_first(halves[0]);
+	return halves[1] != 0 ? 8 + rstar_text_first(halves[1]) : RSTAR_BLOCK;
+}
+
+/* Whether RSTAR_BLOCK bytes are all ASCII, and none is 0 */
+static inline bool
+rstar_text_is_ascii(const char *bytes)
+{
+	RstarBlock	block;
+	RstarBlock	hits;
+	uint64_t	halves[2];
+
+	memcpy(&block, bytes, RSTAR_BLOCK);
+	hits = (RstarBlock) ((block == 0) | (block > 0x7f));
 	memcpy(halves, &hits, RSTAR_BLOCK);
 	return (halves[0] | halves[1]) == 0;
 }

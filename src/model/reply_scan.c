@@ -363,8 +363,14 @@ skip_string(Scanner *s, const char **data, size_t *len, bool *escaped)
 	*data = p;
 	for (;;)
 	{
-		while (s->end - p >= RSTAR_BLOCK && rstar_text_is_plain(p, '"'))
-			p += RSTAR_BLOCK;
+		while (s->end - p >= RSTAR_BLOCK)
+		{
+			int			plain = rstar_text_plain(p);
+
+			p += plain;
+			if (plain < RSTAR_BLOCK)
+				break;
+		}
 		while (p < s->end && (unsigned char) *p >= ' ' && *p != '"' && *p != '\\')
 			p++;
 		if (p == s->end || (unsigned char) *p < ' ')

@@ -252,6 +252,8 @@ rstar_text_copy(char *dst, const char *src, size_t len)
 		size_t		n = 0;
 
 		/* as much as is good goes in one piece */
+		while (i + n + RSTAR_BLOCK <= len && rstar_text_is_ascii(src + i + n))
+			n += RSTAR_BLOCK;
 		while (i + n < len && s[i + n] != '\0' && s[i + n] < 0x80)
 			n++;
 		if (n == 0 && s[i] != '\0')

@@ -21,6 +21,7 @@
 #include "miscadmin.h"
 #include "port/pg_bswap.h"
 #include "utils/builtins.h"
+#include "utils/resowner.h"
 
 #include "base/compat.h"
 #include "base/encoding.h"
@@ -41,6 +42,7 @@ static int	arg_samples(const NullableDatum *arg);
 static void build_prefix(RstarStatement *statement, RstarCall *call, const RstarServer *server);
 static void append_task(StringInfo buf, const RstarTask *task);
 static void append_part(StringInfo buf, const char *part);
+static pg_cryptohash_ctx *digest_context(void);
 static void digest_part(pg_cryptohash_ctx *context, RstarText text);
 
 void
@@ -306,7 +308,7 @@ void
 rstar_pair_key(RstarPair *pair)
 {
 	const RstarCall *call = pair->call;
-	pg_cryptohash_ctx *context = pg_cryptohash_create(PG_SHA256);
+	pg_cryptohash_ctx *context = digest_context();
 
 	StaticAssertStmt(sizeof(RstarKey) == PG_SHA256_DIGEST_LENGTH, "a key is a SHA-256 digest");
 	if (context == NULL || pg_cryptohash_init(context) < 0 ||
@@ -316,7 +318,35 @@ rstar_pair_key(RstarPair *pair)
 	digest_part(context, pair->doc);
 	if (pg_cryptohash_final(context, pair->key.bytes, sizeof(RstarKey)) < 0)
 		elog(ERROR, "could not finish a SHA-256 digest: %s", pg_cryptohash_error(context));
-	pg_cryptohash_free(context);
+}
+
+/*
+ * One for all keys of the process: a digest begins anew whatever became of the one
+ * before.  It belongs to an owner of its own, which is never released, and not
+ * to whoever asks first.  NULL: out of memory.
+ */
+static pg_cryptohash_ctx *
+digest_context(void)
+{
+	static ResourceOwner own = NULL;
+	static pg_cryptohash_ctx *context = NULL;
+	ResourceOwner owner = CurrentResourceOwner;
+
+	if (context != NULL)
+		return context;
+	if (own == NULL)
+		own = ResourceOwnerCreate(NULL, "retrostar digest");
+	CurrentResourceOwner = own;
+	PG_TRY();
+	{
+		context = pg_cryptohash_create(PG_SHA256);
+	}
+	PG_FINALLY();
+	{
+		CurrentResourceOwner = owner;
+	}
+	PG_END_TRY();
+	return context;
 }
 
 static void

@@ -16,6 +16,7 @@
 
 #include "worker/http_headers.h"
 
+static bool gives_agent(const RstarHttpHeader *own, int n);
 static bool add_line(RstarHttpHeaders *headers, const char *line);
 static bool add_header(RstarHttpHeaders *headers, const RstarHttpHeader *header);
 
@@ -23,6 +24,7 @@ RstarHttpHeaders *
 rstar_http_headers(const RstarHttpHeader *own, int n)
 {
 	static const char *const common[] = {
+		"User-Agent: retrostar",
 		"Content-Type: application/json",
 		"Accept: application/json",
 		"Expect:"
@@ -35,7 +37,7 @@ rstar_http_headers(const RstarHttpHeader *own, int n)
 		headers->secrets = calloc(n + 1, sizeof(char *));
 		ok = headers->secrets != NULL;
 	}
-	for (int i = 0; ok && i < (int) lengthof(common); i++)
+	for (int i = gives_agent(own, n) ? 1 : 0; ok && i < (int) lengthof(common); i++)
 		ok = add_line(headers, common[i]);
 	for (int i = 0; ok && i < n; i++)
 		ok = add_header(headers, &own[i]);
@@ -43,6 +45,18 @@ rstar_http_headers(const RstarHttpHeader *own, int n)
 		return headers;
 	rstar_http_headers_free(headers);
 	return NULL;
+}
+
+/* An option may say who asks */
+static bool
+gives_agent(const RstarHttpHeader *own, int n)
+{
+	for (int i = 0; i < n; i++)
+	{
+		if (pg_strcasecmp(own[i].name, "User-Agent") == 0)
+			return true;
+	}
+	return false;
 }
 
 static bool

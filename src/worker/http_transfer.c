@@ -32,6 +32,7 @@ static char *default_cainfo = NULL;
 static char *default_capath = NULL;
 
 static bool is_same(const char *known, const char *value);
+static bool set_url(RstarTransfer *transfer, const char *url);
 static bool set_text(RstarTransfer *transfer, CURLoption option, char **known, const char *value);
 static bool set_ca_file(RstarTransfer *transfer, const char *ca_file);
 static Size body_size(const RstarHttpRequest *request);
@@ -95,7 +96,6 @@ rstar_transfer_new(struct RstarHttpPool *pool, CURLSH * shared)
 	curl_easy_setopt(easy, CURLOPT_TCP_KEEPIDLE, 30L);
 	curl_easy_setopt(easy, CURLOPT_TCP_KEEPINTVL, 10L);
 	curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, (long) RECEIVE_BUFFER);
-	curl_easy_setopt(easy, CURLOPT_USERAGENT, "retrostar");
 #if LIBCURL_VERSION_NUM >= 0x075700
 	curl_easy_setopt(easy, CURLOPT_CA_CACHE_TIMEOUT, (long) CA_CACHE_S);
 	/* Else curl waits for a resolver's thread when its exchange has ended */
@@ -136,7 +136,7 @@ rstar_transfer_set_up(RstarTransfer *transfer, const RstarHttpRequest *request)
 		transfer->traceparent.next = headers;
 		headers = &transfer->traceparent;
 	}
-	ok = set_text(transfer, CURLOPT_URL, &transfer->url, request->url) &&
+	ok = set_url(transfer, request->url) &&
 		set_text(transfer, CURLOPT_UNIX_SOCKET_PATH, &transfer->unix_socket, request->unix_socket) &&
 		set_ca_file(transfer, request->ca_file);
 	curl_easy_setopt(easy, CURLOPT_HTTPHEADER, headers);
@@ -202,6 +202,25 @@ is_same(const char *known, const char *value)
 	return value == NULL ? known == NULL : known != NULL && strcmp(known, value) == 0;
 }
 
+/*
+ * In parts as well, or curl takes it to pieces, and puts it together again, for
+ * each exchange.  One that it cannot take is left to it: it says why.
+ */
+static bool
+set_url(RstarTransfer *transfer, const char *url)
+{
+	if (is_same(transfer->url, url))
+		return true;
+	curl_easy_setopt(transfer->easy, CURLOPT_CURLU, NULL);
+	curl_url_cleanup(transfer->parsed);
+	transfer->parsed = curl_url();
+	if (transfer->parsed == NULL || !set_text(transfer, CURLOPT_URL, &transfer->url, url))
+		return false;
+	if (curl_url_set(transfer->parsed, CURLUPART_URL, url, CURLU_GUESS_SCHEME | CURLU_NON_SUPPORT_SCHEME) != CURLUE_OK)
+		return true;
+	return curl_easy_setopt(transfer->easy, CURLOPT_CURLU, transfer->parsed) == CURLE_OK;
+}
+
 static bool
 set_text(RstarTransfer *transfer, CURLoption option, char **known, const char *value)
 {
@@ -233,6 +252,7 @@ void
 rstar_transfer_free(RstarTransfer *transfer)
 {
 	curl_easy_cleanup(transfer->easy);
+	curl_url_cleanup(transfer->parsed);
 	free(transfer->url);
 	free(transfer->unix_socket);
 	free(transfer->ca_file);

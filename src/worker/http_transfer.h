@@ -44,6 +44,7 @@ struct RstarTransfer
 	int			sent;			/* times that curl began to send it */
 	int64		started;		/* us */
 	char	   *url;			/* what the handle has, NULL: its default */
+	CURLU	   *parsed;			/* the same in parts, or NULL */
 	char	   *unix_socket;
 	char	   *ca_file;
 	struct curl_slist request_id;	/* in front of the shared headers */

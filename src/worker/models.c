@@ -7,7 +7,8 @@
  * SGLang does not look at "model": a server whose option has a wrong name, or
  * whose URL leads to another model, would give scores, and they would be kept
  * under the wrong name for ever.  So before the first sample goes there, an
- * endpoint is asked for the models that it serves, once in a worker's life.  One
+ * endpoint is asked for the models that it serves, once in a worker's life, and
+ * again when it was out of use, for another may have come in its place.  One
  * that is SGLang by its own words and does not list the model gets no sample;
  * it is asked again after a while, for the model there may change.  So is smg,
  * whose words for a model that it does not have are those for one that is still

@@ -218,6 +218,7 @@ judge_status(const RstarHttpReply *reply, const RstarReply *parsed, RstarJudgeme
 	outcome->unknown_model = parsed->error == RSTAR_ERROR_MODEL;
 	outcome->quota = parsed->error == RSTAR_ERROR_QUOTA;
 	outcome->not_now = parsed->error == RSTAR_ERROR_NOT_NOW;
+	outcome->away = parsed->error == RSTAR_ERROR_AWAY;
 	if (reply->retry_after != NULL)
 		outcome->retry_after = rstar_reply_retry_after(reply->retry_after,
 													   strlen(reply->retry_after),

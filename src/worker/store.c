@@ -48,10 +48,43 @@
  */
 #define MAX_KEPT "1024"
 
+/*
+ * An answer to a pair of which the table had no row is inserted, which costs half
+ * of what "ON CONFLICT" does.  When somebody else has written such a row
+ * meanwhile, so many batches take the other way.
+ */
+#define MERGED_AFTER_CONFLICT 100
+
+static int	merged_left = 0;
+
+#define INSERT_ROWS \
+	"INSERT INTO " SCHEMA_NAME "." TABLE_NAME " AS c" \
+	" (key, version, scores, unscored, model, prompt_tokens, completion_tokens, created, updated, reasoning)" \
+	" SELECT u.key, $8, u.scores::pg_catalog.int2[], u.unscored, u.model, u.p, u.c, u.at, u.at, u.r::pg_catalog.jsonb" \
+	" FROM (SELECT pg_catalog.unnest($1) AS key, pg_catalog.unnest($2) AS scores, pg_catalog.unnest($3) AS unscored," \
+	" pg_catalog.unnest($4) AS model, pg_catalog.unnest($5) AS p, pg_catalog.unnest($6) AS c," \
+	" pg_catalog.unnest($7) AS at, pg_catalog.unnest($9) AS r) AS u"
+#define MERGE_ROWS \
+	" ON CONFLICT (key) DO UPDATE SET" \
+	" scores = c.scores OPERATOR(pg_catalog.||) EXCLUDED.scores," \
+	" unscored = c.unscored OPERATOR(pg_catalog.+) EXCLUDED.unscored," \
+	" prompt_tokens = c.prompt_tokens OPERATOR(pg_catalog.+) EXCLUDED.prompt_tokens," \
+	" completion_tokens = c.completion_tokens OPERATOR(pg_catalog.+) EXCLUDED.completion_tokens," \
+	" updated = EXCLUDED.updated," \
+	" reasoning = CASE" \
+	" WHEN c.reasoning IS NULL AND EXCLUDED.reasoning IS NULL THEN NULL" \
+	" WHEN pg_catalog.jsonb_typeof(c.reasoning) OPERATOR(pg_catalog.<>) 'array' THEN EXCLUDED.reasoning" \
+	" WHEN pg_catalog.jsonb_array_length(c.reasoning) OPERATOR(pg_catalog.>=) " MAX_KEPT " THEN c.reasoning" \
+	" ELSE COALESCE(c.reasoning, pg_catalog.to_jsonb(c.scores)) OPERATOR(pg_catalog.||)" \
+	" COALESCE(EXCLUDED.reasoning, pg_catalog.to_jsonb(EXCLUDED.scores)) END" \
+	" WHERE c.version OPERATOR(pg_catalog.=) EXCLUDED.version"
+#define RETURN_KEYS " RETURNING c.key"
+
 static RstarStored store_once(RstarAnswered *answers, int n);
-static bool write_as_owner(Oid table_oid, RstarAnswered *answers, int n);
-static void write_rows(RstarAnswered *answers, int n);
-static SPIPlanPtr statement(void);
+static bool all_new(const RstarAnswered *answers, int n);
+static bool write_as_owner(Oid table_oid, RstarAnswered *answers, int n, bool merges);
+static void write_rows(RstarAnswered *answers, int n, bool merges);
+static SPIPlanPtr statement(bool merges);
 static Datum text_array(char **strings, int n);
 static bool mark_stored(RstarAnswered *answers, int n);
 static int	compare_key(const void *key, const void *answer);
@@ -75,8 +108,12 @@ rstar_store_answers(RstarAnswered *answers, int n)
 
 	pgstat_report_activity(STATE_RUNNING, "storing scores");
 	stored = store_once(answers, n);
-	/* The scores do not suffer for the usage, which is not tried again now */
-	if (stored == RSTAR_STORED_AGAIN)
+
+	/*
+	 * A row was there after all; and the scores do not suffer for the usage,
+	 * which is not tried again now
+	 */
+	for (int i = 0; i < 2 && stored == RSTAR_STORED_AGAIN; i++)
 		stored = store_once(answers, n);
 	if (stored == RSTAR_STORED_AGAIN)
 		stored = RSTAR_STORED_LATER;
@@ -91,7 +128,13 @@ static RstarStored
 store_once(RstarAnswered *answers, int n)
 {
 	volatile RstarStored stored = RSTAR_STORED;
+	volatile bool inserts = false;
 	MemoryContext old = CurrentMemoryContext;
+
+	if (merged_left > 0)
+		merged_left--;
+	else
+		inserts = all_new(answers, n);
 
 	PG_TRY();
 	{
@@ -103,8 +146,9 @@ store_once(RstarAnswered *answers, int n)
 			stored = RSTAR_STORED_NO_TABLE;
 		else if (n > 0 && !ConditionalLockRelationOid(table, RowExclusiveLock))
 			stored = RSTAR_STORED_LATER;
-		else if (n > 0 && !write_as_owner(table, answers, n))
+		else if (n > 0 && !write_as_owner(table, answers, n, !inserts))
 			stored = RSTAR_STORED_LATER;
+		inserts = false;
 		if (stored != RSTAR_STORED_LATER)
 			rstar_account_write();
 		CommitTransactionCommand();
@@ -114,16 +158,33 @@ store_once(RstarAnswered *answers, int n)
 	PG_CATCH();
 	{
 		MemoryContextSwitchTo(old);
-		if (rstar_account_writing())
+		if (inserts && geterrcode() == ERRCODE_UNIQUE_VIOLATION)
+		{
 			stored = RSTAR_STORED_AGAIN;
+			merged_left = MERGED_AFTER_CONFLICT;
+			FlushErrorState();
+		}
 		else
-			stored = RSTAR_STORED_LATER;
-		log_store_error(true);
+		{
+			stored = rstar_account_writing() ? RSTAR_STORED_AGAIN : RSTAR_STORED_LATER;
+			log_store_error(true);
+		}
 		AbortCurrentTransaction();
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(old);
 	return stored;
+}
+
+static bool
+all_new(const RstarAnswered *answers, int n)
+{
+	for (int i = 0; i < n; i++)
+	{
+		if (answers[i].first_sample > 0)
+			return false;
+	}
+	return true;
 }
 
 /*
@@ -133,7 +194,7 @@ store_once(RstarAnswered *answers, int n)
  * just before it was locked.
  */
 static bool
-write_as_owner(Oid table_oid, RstarAnswered *answers, int n)
+write_as_owner(Oid table_oid, RstarAnswered *answers, int n, bool merges)
 {
 	Relation	table = try_relation_open(table_oid, NoLock);
 	Oid			user;
@@ -149,7 +210,7 @@ write_as_owner(Oid table_oid, RstarAnswered *answers, int n)
 	relation_close(table, NoLock);
 	nest_level = NewGUCNestLevel();
 	PushActiveSnapshot(GetTransactionSnapshot());
-	write_rows(answers, n);
+	write_rows(answers, n, merges);
 	PopActiveSnapshot();
 	AtEOXact_GUC(false, nest_level);
 	SetUserIdAndSecContext(user, context);
@@ -165,7 +226,7 @@ write_as_owner(Oid table_oid, RstarAnswered *answers, int n)
  * wrote it may be back.  What is returned has been written, and nothing else.
  */
 static void
-write_rows(RstarAnswered *answers, int n)
+write_rows(RstarAnswered *answers, int n, bool merges)
 {
 	Datum		values[9];
 	Datum	   *keys = palloc(n * sizeof(Datum));
@@ -211,51 +272,31 @@ write_rows(RstarAnswered *answers, int n)
 	values[8] = text_array(reasoning, n);
 
 	SPI_connect();
-	if (SPI_execute_plan(statement(), values, NULL, false, 0) != SPI_OK_INSERT_RETURNING)
+	if (SPI_execute_plan(statement(merges), values, NULL, false, 0) != SPI_OK_INSERT_RETURNING)
 		elog(ERROR, "could not store scores");
 	if (!mark_stored(answers, n))
 		log_refused(answers, n, values[0]);
 	SPI_finish();
 }
 
-/* Prepared once */
+/* Prepared once, each of the two */
 static SPIPlanPtr
-statement(void)
+statement(bool merges)
 {
-	static SPIPlanPtr plan = NULL;
-	static const char *const command =
-		"INSERT INTO " SCHEMA_NAME "." TABLE_NAME " AS c"
-		" (key, version, scores, unscored, model, prompt_tokens, completion_tokens, created, updated, reasoning)"
-		" SELECT u.key, $8, u.scores::pg_catalog.int2[], u.unscored, u.model, u.p, u.c, u.at, u.at, u.r::pg_catalog.jsonb"
-		" FROM (SELECT pg_catalog.unnest($1) AS key, pg_catalog.unnest($2) AS scores, pg_catalog.unnest($3) AS unscored,"
-		" pg_catalog.unnest($4) AS model, pg_catalog.unnest($5) AS p, pg_catalog.unnest($6) AS c,"
-		" pg_catalog.unnest($7) AS at, pg_catalog.unnest($9) AS r) AS u"
-		" ON CONFLICT (key) DO UPDATE SET"
-		" scores = c.scores OPERATOR(pg_catalog.||) EXCLUDED.scores,"
-		" unscored = c.unscored OPERATOR(pg_catalog.+) EXCLUDED.unscored,"
-		" prompt_tokens = c.prompt_tokens OPERATOR(pg_catalog.+) EXCLUDED.prompt_tokens,"
-		" completion_tokens = c.completion_tokens OPERATOR(pg_catalog.+) EXCLUDED.completion_tokens,"
-		" updated = EXCLUDED.updated,"
-		" reasoning = CASE"
-		" WHEN c.reasoning IS NULL AND EXCLUDED.reasoning IS NULL THEN NULL"
-		" WHEN pg_catalog.jsonb_typeof(c.reasoning) OPERATOR(pg_catalog.<>) 'array' THEN EXCLUDED.reasoning"
-		" WHEN pg_catalog.jsonb_array_length(c.reasoning) OPERATOR(pg_catalog.>=) " MAX_KEPT " THEN c.reasoning"
-		" ELSE COALESCE(c.reasoning, pg_catalog.to_jsonb(c.scores)) OPERATOR(pg_catalog.||)"
-		" COALESCE(EXCLUDED.reasoning, pg_catalog.to_jsonb(EXCLUDED.scores)) END"
-		" WHERE c.version OPERATOR(pg_catalog.=) EXCLUDED.version"
-		" RETURNING c.key";
+	static SPIPlanPtr plans[2] = {NULL, NULL};
+	static const char *const commands[2] = {INSERT_ROWS RETURN_KEYS, INSERT_ROWS MERGE_ROWS RETURN_KEYS};
 	Oid			types[] = {BYTEAARRAYOID, TEXTARRAYOID, INT4ARRAYOID, TEXTARRAYOID,
 	INT8ARRAYOID, INT8ARRAYOID, TIMESTAMPTZARRAYOID, INT2OID, TEXTARRAYOID};
 
-	if (plan == NULL)
+	if (plans[merges] == NULL)
 	{
-		SPIPlanPtr	made = SPI_prepare(command, lengthof(types), types);
+		SPIPlanPtr	made = SPI_prepare(commands[merges], lengthof(types), types);
 
 		if (made == NULL || SPI_keepplan(made) != 0)
 			elog(ERROR, "could not prepare the statement that stores scores");
-		plan = made;
+		plans[merges] = made;
 	}
-	return plan;
+	return plans[merges];
 }
 
 /* A NULL pointer is a null */

@@ -581,6 +581,9 @@ rstar_target_log_changes(const RstarTarget *target, int http_status, const char 
 						 errdetail("The last failure: %s.", cause)));
 				break;
 			case RSTAR_CHANGE_CLOSED:
+				/* It may be another one, with another model */
+				target->listed[change.endpoint].fits = false;
+				target->listed[change.endpoint].ask_at = 0;
 				ereport(LOG,
 						(errmsg("endpoint \"%s\" of server \"%s\" is used again",
 								endpoint, target->config->name)));

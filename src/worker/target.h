@@ -141,7 +141,8 @@ extern void rstar_target_forget_channel(RstarTarget *target, Oid mapping);
 /*
  * Logs what changed with endpoints since it was last called; why: an HTTP
  * status, or (0) curl's words, or NULL.  Nothing that a server said: it may
- * quote documents and keys.
+ * quote documents and keys.  What an endpoint serves that is used again is not
+ * known any more.
  */
 extern void rstar_target_log_changes(const RstarTarget *target, int http_status,
 									 const char *error);

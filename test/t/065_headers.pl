@@ -48,6 +48,13 @@ subtest 'of the server' => sub {
 	is($got->{authorization}, undef, 'and in no other');
 };
 
+subtest 'who asks' => sub {
+	is(headers('')->{'user-agent'}, 'retrostar', 'unless an option says so');
+	alter(q(SET headers '{"X-Team": "search", "Ocp-Apim-Trace": "true", "user-agent": "search/2"}'));
+	is(headers('')->{'user-agent'}, 'search/2', 'who it is');
+	alter(q(SET headers '{"X-Team": "search", "Ocp-Apim-Trace": "true"}'));
+};
+
 subtest 'of user mappings' => sub {
 	$node->safe_psql('postgres', q(ALTER USER MAPPING FOR PUBLIC SERVER gpu OPTIONS (ADD headers '{"X-Team": "secret-team", "Cookie": "secret-cookie"}')));
 	my $got = headers('');
