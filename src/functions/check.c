@@ -54,7 +54,7 @@ typedef enum Verdict
 } Verdict;
 
 static bool check_version(ReturnSetInfo *rsinfo);
-static bool check_worker(ReturnSetInfo *rsinfo);
+static bool check_worker(ReturnSetInfo *rsinfo, bool *paused);
 static void check_memory(ReturnSetInfo *rsinfo);
 static void check_hub(ReturnSetInfo *rsinfo, Oid serverid, const char *hub);
 static void check_endpoint(Oid serverid, Oid mapping, int endpoint, RstarResult *result);
@@ -73,6 +73,7 @@ retrostar_check(PG_FUNCTION_ARGS)
 	char	  **urls;
 	char	   *hub;
 	Oid			mapping;
+	bool		paused;
 
 	InitMaterializedSRF(fcinfo, 0);
 	if (!check_version(rsinfo))
@@ -86,7 +87,7 @@ retrostar_check(PG_FUNCTION_ARGS)
 	for (int i = 0; i < nurls; i++)
 		urls[i] = pstrdup(server->urls[i].text);
 	mapping = rstar_server_mapping(serverid, GetUserId());
-	if (!check_worker(rsinfo))
+	if (!check_worker(rsinfo, &paused))
 		return (Datum) 0;
 	check_memory(rsinfo);
 	if (hub != NULL)
@@ -98,6 +99,11 @@ retrostar_check(PG_FUNCTION_ARGS)
 		char	   *detail;
 		char	   *misfit = NULL;
 
+		if (paused)
+		{
+			check_row(rsinfo, urls[i], CHECK_DOUBT, "it is not asked while the queue is paused", 0);
+			continue;
+		}
 		check_endpoint(serverid, mapping, i, &result);
 		verdict = result.status == RSTAR_STATUS_OK ? CHECK_OK :
 			result.status == RSTAR_STATUS_DOUBT ? CHECK_DOUBT : CHECK_FAILED;
@@ -125,8 +131,9 @@ check_version(ReturnSetInfo *rsinfo)
 	return false;
 }
 
+/* *paused: the queue is, so that an endpoint would not be asked */
 static bool
-check_worker(ReturnSetInfo *rsinfo)
+check_worker(ReturnSetInfo *rsinfo, bool *paused)
 {
 	MemoryContext context = CurrentMemoryContext;
 	volatile bool ok = false;
@@ -160,6 +167,7 @@ check_worker(ReturnSetInfo *rsinfo)
 	if (!ok)
 		return false;
 	rstar_state_read(&state);
+	*paused = state.paused;
 	if (state.paused)
 		check_row(rsinfo, "worker", CHECK_DOUBT,
 				  "it runs, or is being started, and the queue of this database is paused: "

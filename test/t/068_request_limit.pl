@@ -37,6 +37,10 @@ $node->safe_psql('postgres', q(
 		AS 'SELECT retro_star_score(q, body) FROM doc';
 	CREATE FUNCTION of_row() RETURNS trigger LANGUAGE plpgsql
 		AS 'BEGIN PERFORM retro_star_score(new.q, new.body); RETURN new; END';
+	CREATE FUNCTION of_event() RETURNS event_trigger LANGUAGE plpgsql
+		AS 'BEGIN PERFORM public.retro_star_score(current_setting(''my.query''), body) FROM public.doc; END';
+	CREATE FUNCTION computed(q text, d text) RETURNS float8 LANGUAGE plpgsql IMMUTABLE
+		AS 'BEGIN RETURN public.retro_star_score(q, d); END';
 	CREATE PROCEDURE committing(q text) LANGUAGE plpgsql AS $$
 		DECLARE d record; BEGIN
 			FOR d IN SELECT body FROM doc LOOP PERFORM retro_star_score(q, d.body); COMMIT; END LOOP;
@@ -79,6 +83,16 @@ subtest 'queries' => sub {
 	limited('COPY', 'COPY (' . over('retro_star_score(:q, body)') . ') TO STDOUT');
 	limited('CREATE TABLE AS', 'DROP TABLE IF EXISTS made; CREATE TABLE made AS ' . over('retro_star_score(:q, body)'));
 	limited('prefetch', over('retro_star_prefetch(:q, body)'));
+	limited('explain', 'SELECT (SELECT count(*) FROM retro_star_explain(:q, body)) FROM doc');
+	limited('LATERAL', 'SELECT s FROM doc, LATERAL (' . over('retro_star_score(:q, doc.body) s') . ' WHERE doc.id = id OFFSET 0) l');
+	limited('window', over('sum(retro_star_score(:q, body)) OVER (ORDER BY id)'));
+	limited('FILTER', over('count(*) FILTER (WHERE definer(:q, body) >= 0)'));
+	limited('recursion', 'WITH RECURSIVE r AS (SELECT 1 AS i, definer(:q, $$1$$) AS s UNION ALL SELECT i + 1, definer(:q, (i + 1)::text) FROM r WHERE i < 12) SELECT * FROM r');
+	my $parallel = 'SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0; SET min_parallel_table_scan_size = 0; ';
+	$node->safe_psql('postgres', 'ALTER TABLE doc SET (parallel_workers = 2)');
+	like($node->safe_psql('postgres', $parallel . q(EXPLAIN SELECT retro_star_score('q', body) FROM doc)), qr/Gather/, 'a parallel plan');
+	limited('its leader', $parallel . over('retro_star_score(:q, body)'));
+	$node->safe_psql('postgres', 'ALTER TABLE doc RESET (parallel_workers)');
 };
 
 subtest 'functions' => sub {
@@ -127,6 +141,10 @@ subtest 'writing' => sub {
 	limited('DEFAULT', q(CREATE TEMP SEQUENCE numbers;
 		CREATE TEMP TABLE d (id int, s float8 DEFAULT retro_star_score(:q, 'text ' || nextval('numbers')));
 		INSERT INTO d SELECT id FROM doc));
+	limited('RETURNING', 'BEGIN; INSERT INTO target SELECT id, :q, body FROM doc RETURNING definer(q, body); ROLLBACK');
+	limited('MERGE', 'BEGIN; MERGE INTO target t USING doc d ON t.id = d.id WHEN NOT MATCHED AND definer(:q, d.body) >= 0 THEN INSERT VALUES (d.id, :q, d.body); ROLLBACK');
+	limited('index', 'BEGIN; CREATE INDEX ON doc (computed(:q, body)); ROLLBACK');
+	limited('event trigger', 'SET my.query = :q; BEGIN; CREATE EVENT TRIGGER e ON ddl_command_end EXECUTE FUNCTION of_event(); CREATE TABLE evented (); ROLLBACK');
 	limited('domain', over(':q || $$|$$ || body') . ' WHERE (:q || $$|$$ || body)::scored IS NOT NULL');
 	limited('UPDATE', 'BEGIN; UPDATE doc SET id = id WHERE definer(:q, body) >= 0; ROLLBACK');
 };

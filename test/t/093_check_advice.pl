@@ -62,7 +62,8 @@ subtest 'memory for the texts' => sub {
 	$node->safe_psql('postgres', 'SELECT retrostar.pause()');
 	is($node->safe_psql('postgres', q(SELECT ok, detail FROM retrostar.check('gpu') WHERE endpoint = 'worker')),
 		'|it runs, or is being started, and the queue of this database is paused: SELECT retrostar.resume() lets it go on', 'a queue that is paused');
-	is(advice($node), qq($sim->{url}|t|it serves "m" (vLLM)), 'whose server is well');
+	is($node->safe_psql('postgres', q(SELECT ok, detail FROM retrostar.check('gpu') WHERE endpoint <> 'worker')),
+		'|it is not asked while the queue is paused', 'and nobody waits for it');
 	$node->safe_psql('postgres', 'SELECT retrostar.resume()');
 	is($node->safe_psql('postgres', q(SELECT ok FROM retrostar.check('gpu') WHERE endpoint = 'worker')), 't', 'and goes on');
 
