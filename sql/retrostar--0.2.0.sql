@@ -593,6 +593,21 @@ COMMENT ON VIEW retrostar.stat_budget IS
 	'budgets of the session''s user, and what is used of them in their present windows; of all for pg_read_all_stats';
 GRANT SELECT ON retrostar.stat_budget TO PUBLIC;
 
+CREATE FUNCTION retrostar.report(
+	query text DEFAULT NULL,
+	docs text[] DEFAULT NULL,
+	period interval DEFAULT '7 days',
+	task text DEFAULT NULL,
+	relevance_definition text DEFAULT NULL,
+	query_type text DEFAULT NULL,
+	doc_type text DEFAULT NULL,
+	server text DEFAULT NULL)
+	RETURNS text
+	AS 'MODULE_PATHNAME', 'retrostar_report'
+	LANGUAGE C VOLATILE PARALLEL RESTRICTED COST 100000;
+COMMENT ON FUNCTION retrostar.report(text, text[], interval, text, text, text, text, text) IS
+	'an HTML page of what the cache holds, what it cost, and who answered, and of the documents of a query';
+
 CREATE FUNCTION retrostar.parse_reply(
 	body text,
 	status integer DEFAULT 200,

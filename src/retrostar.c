@@ -62,7 +62,7 @@ _PG_init(void)
 			ereport(WARNING,
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 					 errmsg("retrostar cannot score anything before it is loaded via \"shared_preload_libraries\""),
-					 errhint("Add \"retrostar\" to \"shared_preload_libraries\" and restart the server.")));
+					 errhint("Add \"retrostar\" to \"shared_preload_libraries\" and restart PostgreSQL.")));
 		return;
 	}
 	rstar_shmem_init(parts, lengthof(parts));

@@ -31,9 +31,9 @@ ok 'curl is included in http*.c only' "$(only '#include (<curl/|"worker/http_(so
 ok 'libpq is included in peer*.c only' "$(only '#include "libpq-fe\.h"' peer.c peer_calls.c peer_options.c)"
 ok 'json-c is included where replies are read only' \
 	"$(only '#include <json-c/' reply.c reply_error.c reply_models.c reply_details.c)"
-# store.c and account.c write in the worker, budget_sql.c reads a trigger's row, cache.c prunes; refresh.c commits and is run by sessions
-ok 'SPI is used in cache.c, merge.c, store.c, account.c, replicated.c, refresh.c and budget_sql.c only' \
-	"$(only '#include "executor/spi.h"' cache.c merge.c store.c account.c replicated.c refresh.c budget_sql.c)"
+# store.c and account.c write in the worker, budget_sql.c reads a trigger's row, cache.c prunes, report.c reads what its caller may; refresh.c commits and is run by sessions
+ok 'SPI is used in cache.c, merge.c, store.c, account.c, replicated.c, refresh.c, report.c and budget_sql.c only' \
+	"$(only '#include "executor/spi.h"' cache.c merge.c store.c account.c replicated.c refresh.c report.c budget_sql.c)"
 ok 'version conditions stand in compat.h only' "$(only 'PG_VERSION_NUM' compat.h)"
 ok 'the lock is taken where shared memory is known only' \
 	"$(only 'rstar_shared->lock' shmem.c shmem.h request.c request.h layout.c owner.c queue.c lease.c lookup.c hubs.c evict.c evict.h dispatch.c unstored.c details.c kept.c state.c launch.c progress.c usage.c budget.c)"

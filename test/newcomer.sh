@@ -380,18 +380,18 @@ planted()
 	echo "Planted misconfigurations"
 	plant 'the port is wrong' "url 'http://127.0.0.1:9', model 'm'" 'ERROR: .*could not reach.*HINT: .*option "url"' '^f\|.*127.0.0.1.*9'
 	plant 'the host is wrong' "url 'http://no-such-host.invalid:30000', model 'm'" 'ERROR: .*could not reach.*no-such-host.*HINT: .*option "url"' '^f\|.*no-such-host'
-	plant 'the path is wrong' "url '$first/gateway', model 'm'" 'ERROR: .*404.*path in the option "url"' '^f\|.*404.*path in the option "url"'
+	plant 'the path is wrong' "url '$first/gateway', model 'm'" 'ERROR: .*404: POST http.*/gateway/v1/chat/completions.*HINT: .*option "url"' '^f\|.*404: POST http.*/gateway/v1/chat/completions.*path in the option "url"'
 	plant 'the model is wrong' "url '$named', model 'no-such-model', dialect 'vllm'" 'ERROR: .*does not serve the model.*HINT: .*option "model"' '^f\|.*does not serve the model: it serves "m"'
-	plant 'the key is missing' "url '$keyed', model 'm'" 'ERROR: .*does not accept the API key.*HINT: .*user mapping' '^f\|.*does not accept the API key'
-	plant 'the dialect is wrong' "url '$named', model 'm', dialect 'llamacpp'" '' '^t\|.*the option dialect is "llamacpp", "vllm" fits'
+	plant 'the key is missing' "url '$keyed', model 'm'" 'ERROR: .*does not accept the API key.*no key was sent.*HINT: .*user mapping' '^f\|.*does not accept the API key.*no key was sent'
+	plant 'the dialect is wrong' "url '$named', model 'm', dialect 'llamacpp'" 'NOTICE: .*option "dialect".*does not fit.*DETAIL: .*"vllm" fits vLLM.*HINT: .*ALTER SERVER s OPTIONS' '^\|.*the option dialect is "llamacpp", "vllm" fits.*ALTER SERVER s OPTIONS'
 	plant 'no room for the answer' "url '$first', model 'm', max_tokens '16'" 'ERROR: .*gave no score.*DETAIL: .*max_tokens.*HINT: .*max_tokens' '^t\|'
 	plant 'the timeout is too short' "url 'http://127.0.0.1:$port', model 'm', timeout '1s', retries '0'" 'ERROR: .*did not answer in time.*HINT: .*option "timeout"' '.'
-	plant 'https where there is none' "url 'https://127.0.0.1:$(cut -d ' ' -f 1 "$work/first.port")', model 'm'" 'ERROR: .*(TLS|SSL|https)' '^f\|.*(TLS|SSL|https)'
+	plant 'https where there is none' "url 'https://127.0.0.1:$(cut -d ' ' -f 1 "$work/first.port")', model 'm'" 'ERROR: .*(TLS|SSL|https).*HINT: .*http' '^f\|.*(TLS|SSL|https)'
 	plant 'something else listens there' "url 'http://127.0.0.1:$(cut -d ' ' -f 1 "$work/first.port")/sim', model 'm'" 'ERROR: .*(not understood|404|refused)' '^f\|'
-	plant 'the limit is reached' "url '$first', model 'm'" 'ERROR: .*request_limit.*HINT: .*"retrostar.request_limit"' '^t\|' 'SET retrostar.request_limit = 0; '
+	plant 'the limit is reached' "url '$first', model 'm'" 'ERROR: .*request_limit.*HINT: .*does not help.*"retrostar.request_limit"' '^t\|' 'SET retrostar.request_limit = 0; '
 	plant 'the key file is not there' "url '$first', model 'm'" '^[0-9]+ $' '^t\|'
 	sql "CREATE USER MAPPING FOR PUBLIC SERVER s OPTIONS (api_key_file '/etc/retrostar/not-there.key')" >/dev/null
-	step '... with a mapping' "SELECT retro_star_score('planted', 'with a key file', server => 's');" 'ERROR: .*could not open API key file "/etc/retrostar/not-there.key"'
+	step '... with a mapping' "SELECT retro_star_score('planted', 'with a key file', server => 's');" 'ERROR: .*could not use the API key file.*could not open API key file "/etc/retrostar/not-there.key"'
 	step '... and check()' "SELECT ok, detail FROM retrostar.check('s') WHERE endpoint <> 'worker';" '^f\|.*could not open API key file'
 	step 'Planted: no USAGE' "SELECT retro_star_score('q', 'd', server => 's');" 'ERROR: .*permission denied.*s' '' reader
 	step '... and check()' "SELECT * FROM retrostar.check('s');" 'ERROR: .*permission denied.*s' '' reader
@@ -407,9 +407,9 @@ planted()
 small_memory()
 {
 	restart "retrostar.shared_memory = '4MB'"
-	step 'Planted: shared_memory is too small for a document' "SELECT retro_star_score('q', repeat('word ', 600000));" 'ERROR: .*too large for retrostar.*shared memory.*HINT: .*retrostar.shared_memory'
+	step 'Planted: shared_memory is too small for a document' "SELECT retro_star_score('q', repeat('word ', 600000));" 'ERROR: .*too large for retrostar.*shared memory.*HINT: .*retrostar.shared_memory.*restart PostgreSQL'
 	restart 'max_worker_processes = 1' "retrostar.shared_memory = '64MB'"
-	step 'Planted: no place for a worker' "SELECT retro_star_score('q', 'nobody works');" 'ERROR: .*background worker.*HINT: .*max_worker_processes'
+	step 'Planted: no place for a worker' "SELECT retro_star_score('q', 'nobody works');" 'ERROR: .*background worker.*HINT: .*max_worker_processes.*restart PostgreSQL'
 	step '... and check()' 'SELECT endpoint, ok, detail FROM retrostar.check();' 'worker\|f\|.*max_worker_processes'
 }
 

@@ -142,14 +142,17 @@ setup_install()
 	fi
 }
 
-# What some tests use: an exporter, and of a PostgreSQL from packages other
-# extensions; those that apt knows.  Without them the tests are skipped.
+# What some tests use: Prometheus and an exporter, and of a PostgreSQL from
+# packages other extensions; those that apt knows.  Without them the tests are
+# skipped.
 setup_missing_extensions()
 {
-	local dir pair name=prometheus-postgres-exporter
+	local dir pair name
 
-	# its package starts a service that listens everywhere: not where services start
-	command -v $name >/dev/null || [ ! -e /usr/sbin/policy-rc.d ] || ! apt-cache show $name >/dev/null 2>&1 || echo $name
+	# their packages start services that listen everywhere: not where services start
+	for name in prometheus-postgres-exporter prometheus; do
+		command -v $name >/dev/null || [ ! -e /usr/sbin/policy-rc.d ] || ! apt-cache show $name >/dev/null 2>&1 || echo $name
+	done
 	case $PG_CONFIG in /usr/lib/postgresql/*/bin/pg_config) ;; *) return 0 ;; esac
 	command -v apt-cache >/dev/null || return 0
 	dir=$("$PG_CONFIG" --sharedir)/extension

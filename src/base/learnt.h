@@ -48,6 +48,9 @@ typedef struct RstarLearnt
 	RstarDensity density;		/* of texts for it */
 	uint32_t	heard;			/* who had written the server's row when the
 								 * endpoint replied last; 0: nobody */
+	char		misfit[24];		/* owner of its models by its list, where that
+								 * is no server of the option's dialect; "":
+								 * it is, or is not known */
 } RstarLearnt;
 
 #endif							/* RSTAR_LEARNT_H */

@@ -31,10 +31,13 @@
 #include "base/settings.h"
 #include "base/version.h"
 #include "functions/args.h"
+#include "model/dialect.h"
+#include "model/misfit.h"
 #include "model/server.h"
 #include "session/failure.h"
 #include "session/score.h"
 #include "session/warm.h"
+#include "shared/counters.h"
 #include "shared/hubs.h"
 #include "shared/launch.h"
 #include "shared/progress.h"
@@ -55,6 +58,7 @@ static bool check_worker(ReturnSetInfo *rsinfo);
 static void check_memory(ReturnSetInfo *rsinfo);
 static void check_hub(ReturnSetInfo *rsinfo, Oid serverid, const char *hub);
 static void check_endpoint(Oid serverid, Oid mapping, int endpoint, RstarResult *result);
+static char *misfit_of(Oid serverid, const char *url);
 static void check_row(ReturnSetInfo *rsinfo, const char *endpoint, Verdict verdict,
 					  const char *detail, int64 latency_us);
 
@@ -91,14 +95,20 @@ retrostar_check(PG_FUNCTION_ARGS)
 	{
 		RstarResult result;
 		Verdict		verdict;
+		char	   *detail;
+		char	   *misfit = NULL;
 
 		check_endpoint(serverid, mapping, i, &result);
 		verdict = result.status == RSTAR_STATUS_OK ? CHECK_OK :
 			result.status == RSTAR_STATUS_DOUBT ? CHECK_DOUBT : CHECK_FAILED;
-		check_row(rsinfo, urls[i], verdict,
-				  verdict != CHECK_FAILED ? rstar_encoding_from_utf8(result.detail, strlen(result.detail)) :
-				  rstar_failure_message(&result, name),
-				  result.elapsed_us);
+		detail = verdict != CHECK_FAILED ? rstar_encoding_from_utf8(result.detail, strlen(result.detail)) :
+			rstar_failure_message(&result, name);
+		if (verdict != CHECK_FAILED)
+			misfit = misfit_of(serverid, urls[i]);
+		if (misfit != NULL)
+			check_row(rsinfo, urls[i], CHECK_DOUBT, psprintf("%s; %s", detail, misfit), result.elapsed_us);
+		else
+			check_row(rsinfo, urls[i], verdict, detail, result.elapsed_us);
 	}
 	return (Datum) 0;
 }
@@ -120,6 +130,7 @@ check_worker(ReturnSetInfo *rsinfo)
 {
 	MemoryContext context = CurrentMemoryContext;
 	volatile bool ok = false;
+	RstarQueueState state;
 
 	if (!rstar_queue_ready())
 	{
@@ -146,13 +157,20 @@ check_worker(ReturnSetInfo *rsinfo)
 				  psprintf("%s.  %s", error->message, error->hint ? error->hint : ""), 0);
 	}
 	PG_END_TRY();
-	if (ok)
+	if (!ok)
+		return false;
+	rstar_state_read(&state);
+	if (state.paused)
+		check_row(rsinfo, "worker", CHECK_DOUBT,
+				  "it runs, or is being started, and the queue of this database is paused: "
+				  "SELECT retrostar.resume() lets it go on", 0);
+	else
 		check_row(rsinfo, "worker", CHECK_OK, client_connection_check_interval > 0 ?
 				  "it runs, or is being started" :
 				  "it runs, or is being started; that a client has gone is noticed while its session "
 				  "waits for scores, and elsewhere only with client_connection_check_interval, "
 				  "which is 0", 0);
-	return ok;
+	return true;
 }
 
 /* A row only where a text was too long, in whatever database: most may fit */
@@ -233,6 +251,22 @@ check_endpoint(Oid serverid, Oid mapping, int endpoint, RstarResult *result)
 	*result = *entry->failure;
 	if (result->status == RSTAR_STATUS_OK || result->status == RSTAR_STATUS_DOUBT)
 		rstar_progress_moved(RSTAR_PLACE_FAILED, RSTAR_PLACE_DONE);
+}
+
+/* What the worker has just seen: it works, and not as the options say.  NULL: it does */
+static char *
+misfit_of(Oid serverid, const char *url)
+{
+	RstarServer *server = rstar_server_load(serverid);
+	RstarEndpointNow now;
+	RstarMisfit misfit;
+
+	(void) rstar_counters_read(serverid, url, &now);
+	if (server == NULL || !rstar_misfit(server->dialect, now.learnt.misfit, &misfit))
+		return NULL;
+	return psprintf("the option dialect is \"%s\", \"%s\" fits: %s; %s",
+					rstar_dialect_name(server->dialect), misfit.fits, misfit.harm,
+					rstar_misfit_remedy(server, misfit.fits));
 }
 
 static void

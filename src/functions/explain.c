@@ -330,7 +330,7 @@ tell_missing(const Samples *samples)
 			(errmsg_plural("the reply of %d sample of %d is not there any more",
 						   "the replies of %d samples of %d are not there any more",
 						   missing, missing, samples->n),
-			 errdetail("Without retrostar.store_reasoning a reply is kept in memory, until newer ones or a restart of the server take its place."),
+			 errdetail("Without retrostar.store_reasoning a reply is kept in memory, until newer ones or a restart of PostgreSQL take its place."),
 			 errhint("SET retrostar.store_reasoning = on keeps those of new samples; samples => %d asks for another one with its reply, and changes the score.",
 					 Min(samples->nscored + 1, RSTAR_MAX_SAMPLES))));
 }

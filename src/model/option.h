@@ -23,6 +23,9 @@ typedef struct RstarMapping
 	char	   *api_key_file;	/* path of a file that holds it, or NULL */
 	char	   *api_key_header; /* that carries it, or NULL */
 	RstarHeaderList headers;	/* secret ones */
+	Oid			role;			/* whose it is, by who has read it from the
+								 * catalog; InvalidOid: PUBLIC's, or there is
+								 * none */
 } RstarMapping;
 
 /*

@@ -109,6 +109,13 @@ static const char *const no_worker_words[] = {
 	"no models available", NULL
 };
 
+/* Of a gateway that has not come through to a server, under 500 */
+static const char *const away_words[] = {
+	"error sending request for url",	/* sglang-router, smg, vllm-router */
+	"cannot connect to host", "connection reset by peer",	/* LiteLLM */
+	NULL
+};
+
 static bool leaves_no_room(const char *text);
 static bool has_any(const char *text, const char *const *words);
 static int	first_number(const char *text, const char *const *wordings);
@@ -175,6 +182,8 @@ rstar_wording_classify(const RstarWording *wording, int status)
 		(has_any(text, no_worker_words) ||
 		 (status != 404 && has_any(text, shutdown_words))))
 		return RSTAR_ERROR_NOT_NOW;
+	if (status >= 500 && has_any(text, away_words))
+		return RSTAR_ERROR_AWAY;
 
 	if ((bad_request || status == 403 || status == 404) &&
 		(strstr(text, "model_not_found") != NULL ||

@@ -25,6 +25,7 @@ typedef enum RstarReplyError
 	RSTAR_ERROR_MODEL,			/* the model name is not served */
 	RSTAR_ERROR_QUOTA,			/* account exhausted: retrying is useless */
 	RSTAR_ERROR_NOT_NOW,		/* it goes, or has not come yet */
+	RSTAR_ERROR_AWAY,			/* a gateway does not come through to it */
 	RSTAR_ERROR_PRIORITY,		/* it takes no priorities */
 	RSTAR_ERROR_OTHER
 } RstarReplyError;

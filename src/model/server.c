@@ -560,6 +560,7 @@ rstar_server_read_mapping(Oid umid, const RstarServer *server, RstarMapping *map
 	if (!OidIsValid(umid))
 		return;
 	rstar_option_parse_mapping(mapping_options(umid, server->serverid, &role), mapping);
+	mapping->role = role;
 	check_headers(mapping, role, server);
 	if (mapping->api_key_file == NULL)
 		return;

@@ -357,6 +357,8 @@ raise_limit(void)
 			 errmsg("statement needs more samples than retrostar.request_limit allows"),
 			 errdetail("It has sent " INT64_FORMAT " of at most %d.",
 					   rstar_statement_sent(), rstar_request_limit),
+			 rstar_statement_sent() == 0 ?
+			 errhint("To run it again does not help: have \"retrostar.request_limit\" raised, or read what is known, with \"retrostar.on_miss\" set to \"skip\".") :
 			 errhint("Run it again to go on, for what was scored stays in the cache; or score fewer rows, or have \"retrostar.request_limit\" raised.")));
 }
 

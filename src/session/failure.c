@@ -157,23 +157,28 @@ describe_connection(const RstarResult *result, const char *server)
 {
 	Failure		failure = {ERRCODE_CONNECTION_FAILURE, NULL, NULL, NULL};
 	char	   *said = rstar_encoding_from_utf8(result->detail, strlen(result->detail));
-
 	/* OpenSSL's words for an answer that is plain text */
-	if (strstr(said, "wrong version number") != NULL)
-		said = psprintf("%s (it does not speak TLS; the option \"url\" says https)", said);
+	bool		plain = strstr(said, "wrong version number") != NULL;
+
 	failure.hint = psprintf("SELECT * FROM retrostar.check('%s') shows the state of each endpoint.", server);
+	if (plain)
+	{
+		said = psprintf("%s (it does not speak TLS; the option \"url\" says https)", said);
+		failure.hint = "Set the option \"url\" of the server to http, or to a port where https is spoken.";
+	}
 	switch (result->status)
 	{
 		case RSTAR_STATUS_UNAVAILABLE:
 			failure.message = psprintf("could not reach server \"%s\"", server);
 			failure.detail = said[0] ?
-				psprintf("No endpoint has answered for the time of option \"unavailable_timeout\".  The last one: %s", said) :
+				psprintf("No endpoint has answered for the time of option \"unavailable_timeout\".  The last failure: %s", said) :
 				"No endpoint has answered for the time of option \"unavailable_timeout\".";
 			break;
 		case RSTAR_STATUS_NEVER:
 			failure.message = psprintf("could not reach server \"%s\"", server);
-			failure.detail = psprintf("No endpoint has ever answered since the server was created or altered.  The last one: %s", said);
-			failure.hint = psprintf("Check the option \"url\" of the server; SELECT * FROM retrostar.check('%s') shows the state of each endpoint.  To wait for one that is being started, set the option \"unavailable_timeout\".", server);
+			failure.detail = psprintf("No endpoint has ever answered since the server was created or altered.  The last failure: %s", said);
+			if (!plain)
+				failure.hint = psprintf("Check the option \"url\" of the server; SELECT * FROM retrostar.check('%s') shows the state of each endpoint.  To wait for one that is being started, set the option \"unavailable_timeout\".", server);
 			break;
 		case RSTAR_STATUS_TIMEOUT:
 			failure.message = psprintf("server \"%s\" did not answer in time", server);
@@ -190,6 +195,11 @@ describe_connection(const RstarResult *result, const char *server)
 			failure.sqlstate = ERRCODE_FDW_UNABLE_TO_ESTABLISH_CONNECTION;
 			failure.message = psprintf("could not use server \"%s\"", server);
 			failure.detail = said;
+			if (strstr(said, "API key file") != NULL)
+			{
+				failure.message = psprintf("could not use the API key file of server \"%s\"", server);
+				failure.hint = "It is the option \"api_key_file\" of the user mapping, and has the key on its only line; the operating-system user of PostgreSQL reads it.";
+			}
 			if (strstr(said, "certificate file") != NULL || strstr(said, "certificate locations") != NULL)
 				failure.hint = "Install the certificates of the system's authorities (package ca-certificates), or set the option \"ca_file\" of the server to a file that is there.";
 			break;
@@ -211,7 +221,7 @@ describe_refusal(const RstarResult *result, const char *server)
 	{
 		case RSTAR_STATUS_UNAUTHORIZED:
 			failure.message = psprintf("server \"%s\" does not accept the API key", server);
-			failure.hint = "Give the key as option \"api_key\" or \"api_key_file\" of a user mapping for the server.";
+			failure.hint = "Give the key in a file, as option \"api_key_file\" of a user mapping for the server; or as option \"api_key\", which others may read in logs and dumps.";
 			break;
 		case RSTAR_STATUS_UNKNOWN_MODEL:
 			failure.message = psprintf("server \"%s\" does not serve the model", server);
@@ -228,7 +238,12 @@ describe_refusal(const RstarResult *result, const char *server)
 		default:
 			failure.message = psprintf("server \"%s\" refused the request", server);
 			if (result->http_status == 404 || result->http_status == 405)
+			{
 				failure.detail = psprintf("%s (the path in the option \"url\" may be wrong)", failure.detail);
+				failure.hint = "The option \"url\" of the server is what comes before \"/v1/chat/completions\", with or without \"/v1\".";
+			}
+			else if (result->http_status >= 300 && result->http_status <= 399)
+				failure.hint = "Redirects are not followed: set the option \"url\" of the server to where they lead, which often is https.";
 			if (names_parameter(result->detail))
 				failure.hint = psprintf("The option \"dialect\" of the server says which parameters it is sent, and may be wrong: SELECT * FROM retrostar.check('%s').", server);
 			break;
@@ -324,13 +339,13 @@ describe_other(const RstarResult *result, const char *server)
 			failure.sqlstate = ERRCODE_PROGRAM_LIMIT_EXCEEDED;
 			failure.message = "query and document are too large for retrostar's shared memory";
 			failure.detail = psprintf("They can have half of it, %d kB.", rstar_shared_memory / 2);
-			failure.hint = "Raise \"retrostar.shared_memory\" and restart the server.";
+			failure.hint = "Raise \"retrostar.shared_memory\" and restart PostgreSQL.";
 			break;
 		case RSTAR_STATUS_BUDGET:
 			failure.sqlstate = ERRCODE_CONFIGURATION_LIMIT_EXCEEDED;
 			failure.message = psprintf("budget for server \"%s\" is used up", server);
 			failure.detail = rstar_encoding_from_utf8(result->detail, strlen(result->detail));
-			failure.hint = "Wait until then, or ask who administers \"retrostar.budget\" for more.  What is known can be read without.";
+			failure.hint = "Wait until then, unless it allows none, or ask who administers \"retrostar.budget\" for more.  What is known can be read without.";
 			break;
 		case RSTAR_STATUS_BUDGET_UNKNOWN:
 			failure.sqlstate = ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE;

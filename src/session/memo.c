@@ -48,6 +48,9 @@ typedef struct Pending
 	uint32		next_free;
 } Pending;
 
+/* The server whose answer has been taken last, and not looked at yet */
+static Oid	answered_by = InvalidOid;
+
 static Pending *pendings = NULL;
 static uint32 npendings = 0;
 static uint32 free_pending = NO_COOKIE;
@@ -63,6 +66,7 @@ static void list_value(RstarStatement *statement, RstarMemoEntry *entry);
 static void unlist_value(RstarMemoEntry *entry);
 static bool shorten(long *timeout, TimestampTz deadline);
 static void look(RstarStatement *statement);
+static void look_at_answer(void);
 static void give_up(RstarStatement *statement, RstarMemoEntry *entry);
 
 void
@@ -272,6 +276,8 @@ set_result(RstarStatement *statement, RstarMemoEntry *entry, const RstarResult *
 	bool		good = result->status == RSTAR_STATUS_OK && n > 0;
 
 	statement->look_at = 0;
+	if (from == RSTAR_PLACE_PENDING && result->new_samples > 0)
+		answered_by = entry->serverid;
 	rstar_progress_moved(from, good ? RSTAR_PLACE_DONE : RSTAR_PLACE_FAILED);
 	if (entry->stats != NULL)
 	{
@@ -455,7 +461,10 @@ rstar_memo_wait(RstarStatement *statement, RstarMemoEntry *entry, TimestampTz de
 
 	rstar_memo_drain();
 	if (entry->state != RSTAR_MEMO_PENDING)
+	{
+		look_at_answer();
 		return;
+	}
 	INSTR_TIME_SET_CURRENT(start);
 	while (entry->state == RSTAR_MEMO_PENDING)
 	{
@@ -478,6 +487,7 @@ rstar_memo_wait(RstarStatement *statement, RstarMemoEntry *entry, TimestampTz de
 	INSTR_TIME_SUBTRACT(waited, start);
 	if (entry->stats != NULL)
 		entry->stats->wait_us += INSTR_TIME_GET_MICROSEC(waited);
+	look_at_answer();
 }
 
 void
@@ -530,6 +540,7 @@ rstar_memo_wait_until(RstarStatement *statement, int left)
 		rstar_memo_drain();
 		look(statement);
 	}
+	look_at_answer();
 }
 
 bool
@@ -554,6 +565,17 @@ look(RstarStatement *statement)
 	/* Also where it waits for none: a look that is due must not stay so */
 	rstar_notice_look(statement, dlist_is_empty(&statement->pending) ? InvalidOid :
 					  dlist_head_element(RstarMemoEntry, link, &statement->pending)->serverid);
+}
+
+/* Of answers that were taken together, the last one speaks for all */
+static void
+look_at_answer(void)
+{
+	Oid			serverid = answered_by;
+
+	answered_by = InvalidOid;
+	if (OidIsValid(serverid))
+		rstar_notice_dialect(serverid);
 }
 
 int

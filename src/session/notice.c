@@ -22,6 +22,9 @@
 
 #include "base/encoding.h"
 #include "base/settings.h"
+#include "model/dialect.h"
+#include "model/misfit.h"
+#include "model/server.h"
 #include "session/notice.h"
 #include "shared/counters.h"
 #include "shared/state.h"
@@ -30,9 +33,24 @@
 #define FIRST_LOOK 3000
 #define NEXT_LOOK 1000
 
+/* How long it is not looked again whether a server's dialect fits; ms */
+#define DIALECT_LOOK 1000
+
+/* Servers, each with a dialect, that a session is told of at most */
+#define DIALECTS_TOLD 16
+
 /* Calls of a statement that wait one after another, before the session is told */
 #define SERIAL_CALLS 20
 
+/* Which servers' dialects the session knows not to fit */
+static struct
+{
+	Oid			serverid;
+	RstarDialect dialect;
+}			told[DIALECTS_TOLD];
+static int	ntold = 0;
+
+static void tell_misfit(Oid serverid, const char *owner);
 static void tell_paused(void);
 static void tell_outlook(Oid serverid, const RstarOutlook *outlook);
 static char *what_failed(const RstarOutlook *outlook);
@@ -141,6 +159,54 @@ rstar_notice_serial(void)
 			 within == RSTAR_WITHIN_FUNCTION ?
 			 errhint("A function that is to be part of the plan is LANGUAGE sql, a single SELECT or RETURN, STABLE, and neither STRICT nor SECURITY DEFINER, and has no SET.") :
 			 errhint("EXPLAIN shows a node \"Retro* Prefetch\" where there is one.  Functions in PL/pgSQL are not part of a plan; doc/planning.md lists other calls that stay serial.")));
+}
+
+/* It costs more to look than an answer should, so that is not done for each */
+void
+rstar_notice_dialect(Oid serverid)
+{
+	static Oid	looked_at = InvalidOid;
+	static uint64 version = 0;
+	static TimestampTz look_at = 0;
+	TimestampTz now = GetCurrentTimestamp();
+	RstarOutlook outlook;
+
+	if (serverid == looked_at && version == rstar_server_version() && now < look_at)
+		return;
+	looked_at = serverid;
+	version = rstar_server_version();
+	look_at = TimestampTzPlusMilliseconds(now, DIALECT_LOOK);
+	rstar_counters_outlook(serverid, &outlook);
+	if (outlook.misfit[0] != '\0')
+		tell_misfit(serverid, outlook.misfit);
+}
+
+/* It may have been altered since the worker has put that down */
+static void
+tell_misfit(Oid serverid, const char *owner)
+{
+	RstarServer *server = rstar_server_load(serverid);
+	RstarMisfit misfit;
+	char	   *remedy;
+
+	if (server == NULL || !rstar_misfit(server->dialect, owner, &misfit))
+		return;
+	for (int i = 0; i < ntold; i++)
+	{
+		if (told[i].serverid == serverid && told[i].dialect == server->dialect)
+			return;
+	}
+	if (ntold == DIALECTS_TOLD)
+		return;
+	told[ntold].serverid = serverid;
+	told[ntold++].dialect = server->dialect;
+	remedy = rstar_misfit_remedy(server, misfit.fits);
+	InvalidateCatalogSnapshot();
+	ereport(NOTICE,
+			(errmsg("option \"dialect\" of server \"%s\" does not fit", server->name),
+			 errdetail("It is \"%s\", and \"%s\" fits %s: %s.  There are scores, of another distribution.",
+					   rstar_dialect_name(server->dialect), misfit.fits, misfit.server, misfit.harm),
+			 errhint("%s;", remedy)));
 }
 
 void

@@ -37,6 +37,13 @@ extern void rstar_notice_look(RstarStatement *statement, Oid serverid);
 extern void rstar_notice_serial(void);
 
 /*
+ * A server has answered: when it has said that its option "dialect" is not its
+ * own, the session is told, once of each server and dialect.  May look the
+ * server up, and raises what that does.
+ */
+extern void rstar_notice_dialect(Oid serverid);
+
+/*
  * Why there was no answer since that time, as far as is known, as the detail of
  * RSTAR_STATUS_DEADLINE: UTF-8, "" if it is not.  Never raises.
  */

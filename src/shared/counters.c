@@ -335,6 +335,8 @@ rstar_counters_outlook(Oid serverid, RstarOutlook *outlook)
 		outlook->out_of_use += strcmp(now.state, "open") == 0 || strcmp(now.state, "half-open") == 0;
 		outlook->doubted += strcmp(now.state, "doubted") == 0;
 		outlook->gives_up_at = Max(outlook->gives_up_at, now.gives_up_at);
+		if (now.learnt.misfit[0] != '\0')
+			memcpy(outlook->misfit, now.learnt.misfit, sizeof(outlook->misfit));
 		if (now.last_error_at <= outlook->last_error_at)
 			continue;
 		outlook->last_error_at = now.last_error_at;

@@ -82,6 +82,7 @@ typedef struct RstarOutlook
 	int			last_http_status;
 	TimestampTz last_error_at;	/* 0: none has */
 	char		last_detail[RSTAR_DETAIL_LEN];
+	char		misfit[sizeof(((RstarLearnt *) NULL)->misfit)]; /* of any of them */
 } RstarOutlook;
 
 /* Opaque: counters.c */

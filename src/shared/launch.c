@@ -128,7 +128,8 @@ rstar_launch_ensure(void)
 		ereport(ERROR,
 				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
 				 errmsg("too many databases use retrostar at once"),
-				 errhint("Raise the setting \"max_worker_processes\".")));
+				 errhint("Raise the setting \"max_worker_processes\" (now %d), and restart PostgreSQL.",
+						 max_worker_processes)));
 	if (failed)
 		ereport(ERROR,
 				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
@@ -205,7 +206,7 @@ register_worker(void)
 						 errmsg("could not register a background worker for retrostar"),
 						 errdetail("All worker slots were in use for %d s.",
 								   REGISTER_TIMEOUT_MS / 1000),
-						 errhint("Raise the setting \"max_worker_processes\" (now %d).",
+						 errhint("Raise the setting \"max_worker_processes\" (now %d), and restart PostgreSQL.",
 								 max_worker_processes)));
 			rstar_cache_scan_rest();
 			rstar_wait(delay, launch_event);

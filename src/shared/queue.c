@@ -73,7 +73,7 @@ rstar_queue_require(void)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("retrostar must be loaded via \"shared_preload_libraries\""),
-				 errhint("Add \"retrostar\" to \"shared_preload_libraries\" and restart the server.")));
+				 errhint("Add \"retrostar\" to \"shared_preload_libraries\" and restart PostgreSQL.")));
 }
 
 RstarSubmitted

@@ -64,6 +64,8 @@ typedef struct RstarOutcome
 	bool		unknown_model;	/* 404/400 whose body says so */
 	bool		quota;			/* 429 that will not go away */
 	bool		not_now;		/* 404/5xx whose body says: it may yet */
+	bool		away;			/* 5xx whose body says: the gateway has not
+								 * come through to its server */
 	bool		again;			/* ANSWER, STATUS: for this sample only, which
 								 * goes again at once, with another text */
 	bool		refused;		/* TRANSPORT: nobody listens there */
@@ -113,7 +115,8 @@ typedef struct RstarAttempt
 	int64_t		answered;		/* and what that endpoint had answered */
 	int			errors;			/* 5xx that it was not blamed for */
 	int			losses;			/* endpoints that went with it */
-	int			away;			/* 502 that others had at that time, too */
+	int			away;			/* outcomes like that, or 502, which others
+								 * had at that time, too */
 	int64_t		blamed_at;		/* last failure that was taken for its own */
 	uint64_t	tried;			/* set of endpoints where it failed; not
 								 * renumbered, it is a preference only */

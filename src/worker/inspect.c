@@ -11,7 +11,8 @@
  *
  * "In doubt" is what may work all the same: a model that is not in the list,
  * though the chat request was not refused for it, and a server that takes no
- * requests just now.
+ * requests just now.  So is a dialect that is not the server's, which check.c
+ * says, with what models.c has put down.
  *
  * Copyright (c) 2026, the retrostar authors
  *
@@ -21,10 +22,10 @@
 
 #include "utils/memutils.h"
 
-#include "model/dialect.h"
 #include "model/reply_models.h"
 #include "worker/http.h"
 #include "worker/inspect.h"
+#include "worker/models.h"
 #include "worker/outcome.h"
 #include "worker/verdict.h"
 
@@ -37,22 +38,10 @@ struct RstarInspection
 	const char *front;			/* a proxy, as the headers show, or NULL */
 };
 
-/* Which dialect the servers want that say who they are */
-static const struct
-{
-	const char *server;
-	RstarDialect dialect;
-}			wanted[] = {
-	{"SGLang", RSTAR_DIALECT_SGLANG},
-	{"vLLM", RSTAR_DIALECT_VLLM},
-	{"llama-server", RSTAR_DIALECT_LLAMACPP},
-	{"llama-cpp-python", RSTAR_DIALECT_LLAMACPP}
-};
-
 static void ask(RstarSample *sample, bool chat);
 static void list_done(const RstarHttpReply *reply);
 static void chat_done(const RstarHttpReply *reply);
-static void judge(RstarSample *sample, const RstarHttpReply *reply, RstarJudgement *judged);
+static void judge(RstarSample *sample, const RstarHttpReply *reply, bool chat, RstarJudgement *judged);
 static const char *front(const RstarHttpReply *reply);
 static void conclude(RstarSample *sample, const RstarJudgement *chat);
 static void answer(RstarSample *sample, RstarStatus status, const char *said);
@@ -120,7 +109,7 @@ list_done(const RstarHttpReply *reply)
 	struct RstarInspection *seen = sample->inspection;
 	const RstarServer *config = sample->target->config;
 
-	judge(sample, reply, &seen->list);
+	judge(sample, reply, false, &seen->list);
 	seen->elapsed_us = reply->elapsed_us;
 	if (reply->result != RSTAR_HTTP_REPLY || seen->list.status == RSTAR_STATUS_UNAUTHORIZED)
 	{
@@ -129,7 +118,10 @@ list_done(const RstarHttpReply *reply)
 	}
 	seen->front = front(reply);
 	if (config != NULL)
+	{
 		rstar_reply_models(reply->body, reply->body_len, config->model, &seen->models);
+		rstar_models_kind(sample->target, sample->claim.endpoint, reply, &seen->models);
+	}
 	ask(sample, true);
 }
 
@@ -140,7 +132,7 @@ chat_done(const RstarHttpReply *reply)
 	struct RstarInspection *seen = sample->inspection;
 	RstarJudgement chat;
 
-	judge(sample, reply, &chat);
+	judge(sample, reply, true, &chat);
 	if (sample->target->config == NULL)
 		fail(sample, RSTAR_STATUS_SERVER_GONE, 0, NULL);
 	else if (reply->result != RSTAR_HTTP_REPLY)
@@ -155,27 +147,33 @@ chat_done(const RstarHttpReply *reply)
 
 /* In this order, as in send.c; what is left of the body has no key in it */
 static void
-judge(RstarSample *sample, const RstarHttpReply *reply, RstarJudgement *judged)
+judge(RstarSample *sample, const RstarHttpReply *reply, bool chat, RstarJudgement *judged)
 {
 	static const RstarReading reading = {.form = &rstar_form_retro};
+	const RstarTarget *target = sample->target;
+	int			endpoint = sample->claim.endpoint;
+	const char *url = NULL;
 	RstarReply	parsed;
 
 	rstar_outcome_judge(reply, &reading, &parsed, judged);
+	if (rstar_target_endpoint(target, endpoint) != NULL)
+		url = chat ? target->chat_urls[endpoint] : target->model_urls[endpoint];
+	rstar_outcome_say_what(judged, chat ? "POST" : "GET", url, sample->channel->key_from);
 	rstar_sample_land(sample);
 	rstar_reply_free(&parsed);
 	if (judged->status == RSTAR_STATUS_UNAUTHORIZED)
 		rstar_target_forget_channel(sample->target, sample->claim.mapping);
 }
 
+/* A proxy, as the headers show, or NULL */
 static const char *
 front(const RstarHttpReply *reply)
 {
+	const char *router = rstar_models_router(reply);
 	const char *server = rstar_http_header(reply, "Server");
 
-	if (rstar_http_header(reply, "x-litellm-call-id") != NULL)
-		return "LiteLLM";
-	if (rstar_http_header(reply, "x-smg-routed-worker-id") != NULL)
-		return "smg";
+	if (router != NULL)
+		return router;
 	return server != NULL && strncmp(server, "nginx", 5) == 0 ? "nginx" : NULL;
 }
 
@@ -235,13 +233,12 @@ answer(RstarSample *sample, RstarStatus status, const char *said)
 	rstar_sample_free(sample);
 }
 
-/* What it is by its own words, and whether it wants another dialect */
+/* What it is by its own words */
 static void
 append_server(const RstarSample *sample, char *detail)
 {
 	const char *server = rstar_reply_models_server(sample->inspection->models.owner);
 	const char *proxy = sample->inspection->front;
-	RstarDialect dialect = sample->target->config->dialect;
 	size_t		len = strlen(detail);
 
 	if (server != NULL && proxy != NULL && strcmp(server, proxy) == 0)
@@ -249,13 +246,6 @@ append_server(const RstarSample *sample, char *detail)
 	if (server != NULL || proxy != NULL)
 		snprintf(detail + len, RSTAR_DETAIL_LEN - len, " (%s%s%s)", server ? server : "",
 				 server && proxy ? " behind " : "", proxy ? proxy : "");
-	for (int i = 0; server != NULL && i < (int) lengthof(wanted); i++)
-	{
-		len = strlen(detail);
-		if (strcmp(wanted[i].server, server) == 0 && wanted[i].dialect != dialect)
-			snprintf(detail + len, RSTAR_DETAIL_LEN - len, "; the option dialect is \"%s\", \"%s\" fits",
-					 rstar_dialect_name(dialect), rstar_dialect_name(wanted[i].dialect));
-	}
 	if ((sample->target->no_priority >> sample->claim.endpoint & 1) != 0)
 		strlcat(detail, "; it refuses priorities, and gets none", RSTAR_DETAIL_LEN);
 }

@@ -1,12 +1,14 @@
 /*-------------------------------------------------------------------------
  *
  * models.c
- *		Whether an endpoint has the model, where it does not say so itself.
+ *		Whether an endpoint has the model, where it does not say so itself; and
+ *		whether the dialect is its own.
  *
  * SGLang does not look at "model": a server whose option has a wrong name, or
  * whose URL leads to another model, would give scores, and they would be kept
  * under the wrong name for ever.  So before the first sample goes there, an
- * endpoint is asked for the models that it serves, once in a worker's life.  One
+ * endpoint is asked for the models that it serves, once in a worker's life, and
+ * again when it was out of use, for another may have come in its place.  One
  * that is SGLang by its own words and does not list the model gets no sample;
  * it is asked again after a while, for the model there may change.  So is smg,
  * whose words for a model that it does not have are those for one that is still
@@ -15,6 +17,11 @@
  * Other servers refuse a name that they do not serve, or (llama-server) serve
  * what they have under any name.  Who cannot be asked is taken at his word, for
  * some time: the sample finds out what is wrong.
+ *
+ * The list also says what kind of server it is.  Where the option has another
+ * dialect, samples are sent all the same, sessions tell it (notice.c), and so
+ * does the log.  For the dialects of servers that look at "model" that is the
+ * only use of the list, and there one question has to do.
  *
  * Copyright (c) 2026, the retrostar authors
  *
@@ -25,7 +32,9 @@
 #include "utils/memutils.h"
 
 #include "base/clock.h"
+#include "model/dialect.h"
 #include "model/hide.h"
+#include "model/misfit.h"
 #include "model/reply_models.h"
 #include "worker/http.h"
 #include "worker/models.h"
@@ -46,21 +55,23 @@ typedef struct Question
 
 static bool ask(RstarTarget *target, int endpoint, RstarChannel *channel);
 static void asked(const RstarHttpReply *reply);
-static void note(RstarListed *listed, const RstarServer *config, const RstarHttpReply *reply);
+static void note(RstarTarget *target, int endpoint, const RstarHttpReply *reply);
+static bool decides(RstarDialect dialect);
 
 RstarServes
 rstar_models_serves(RstarTarget *target, int endpoint, RstarChannel *channel, int64 now)
 {
 	RstarListed *listed = &target->listed[endpoint];
-	RstarDialect dialect = target->config->dialect;
 
-	if (listed->fits || (dialect != RSTAR_DIALECT_SGLANG && dialect != RSTAR_DIALECT_VLLM))
+	if (listed->fits)
 		return RSTAR_SERVES;
 	if (now < listed->ask_at)
 		return listed->asked ? RSTAR_SERVES_UNKNOWN :
 			listed->other[0] ? RSTAR_SERVES_OTHER : RSTAR_SERVES;
 	listed->ask_at = now + ASK_SLOW;
 	listed->asked = ask(target, endpoint, channel);
+	if (!listed->asked)
+		listed->fits = !decides(target->config->dialect);
 	return listed->asked ? RSTAR_SERVES_UNKNOWN : RSTAR_SERVES;
 }
 
@@ -103,7 +114,7 @@ asked(const RstarHttpReply *reply)
 		for (int i = 0; i < target->config->nurls; i++)
 		{
 			if (strcmp(target->config->urls[i].text, question->url) == 0)
-				note(&target->listed[i], target->config, reply);
+				note(target, i, reply);
 		}
 		target->wake = 0;
 	}
@@ -112,27 +123,73 @@ asked(const RstarHttpReply *reply)
 }
 
 static void
-note(RstarListed *listed, const RstarServer *config, const RstarHttpReply *reply)
+note(RstarTarget *target, int endpoint, const RstarHttpReply *reply)
 {
+	RstarListed *listed = &target->listed[endpoint];
 	int64		now = rstar_clock();
 	RstarModels models;
 
 	listed->asked = false;
 	listed->other[0] = '\0';
+	listed->fits = !decides(target->config->dialect);
 	if (reply->result == RSTAR_HTTP_TIMEOUT)
 		listed->ask_at = now + ASK_SLOW;
 	else if (reply->result != RSTAR_HTTP_REPLY || reply->status == 429 || reply->status >= 500)
 		listed->ask_at = now + ASK_FAILED;
 	else if (reply->status == 401 || reply->status == 403)
+	{
 		listed->ask_at = now + ASK_OTHER;	/* who asks next may have a key */
+		listed->misfit[0] = '\0';
+	}
 	else
 	{
 		for (char *const *secret = reply->secrets; *secret != NULL; secret++)
 			(void) rstar_hide(reply->body, reply->body_len, *secret);
-		rstar_reply_models(reply->body, reply->body_len, config->model, &models);
+		rstar_reply_models(reply->body, reply->body_len, target->config->model, &models);
 		listed->fits = reply->status > 299 || !rstar_reply_models_other(&models);
 		listed->ask_at = now + ASK_OTHER;
 		if (!listed->fits)
 			strlcpy(listed->other, models.line, sizeof(listed->other));
+		rstar_models_kind(target, endpoint, reply, &models);
 	}
+}
+
+/* For sessions; and for the log, when it is new */
+void
+rstar_models_kind(RstarTarget *target, int endpoint, const RstarHttpReply *reply,
+				  const RstarModels *models)
+{
+	char	   *noted = target->listed[endpoint].misfit;
+	const RstarServer *config = target->config;
+	RstarMisfit misfit;
+	const char *owner = "";
+
+	if (reply->status >= 200 && reply->status <= 299 && rstar_models_router(reply) == NULL &&
+		rstar_misfit(config->dialect, models->owner, &misfit))
+		owner = models->owner;
+	if (strcmp(noted, owner) == 0)
+		return;
+	strlcpy(noted, owner, sizeof(target->listed[endpoint].misfit));
+	rstar_target_publish(target, endpoint);
+	if (owner[0] != '\0')
+		ereport(LOG,
+				(errmsg("option \"dialect\" of server \"%s\" does not fit endpoint \"%s\"",
+						config->name, config->urls[endpoint].text),
+				 errdetail("It is \"%s\", \"%s\" fits %s: %s.",
+						   rstar_dialect_name(config->dialect), misfit.fits, misfit.server, misfit.harm)));
+}
+
+/* Whether what the list says decides on samples: the others look at "model" */
+static bool
+decides(RstarDialect dialect)
+{
+	return dialect == RSTAR_DIALECT_SGLANG || dialect == RSTAR_DIALECT_VLLM;
+}
+
+const char *
+rstar_models_router(const RstarHttpReply *reply)
+{
+	if (rstar_http_header(reply, "x-litellm-call-id") != NULL)
+		return "LiteLLM";
+	return rstar_http_header(reply, "x-smg-routed-worker-id") != NULL ? "smg" : NULL;
 }

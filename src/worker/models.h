@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * models.h
- *		Whether an endpoint would answer under the name of another model.
+ *		Whether an endpoint would answer under the name of another model, and
+ *		wants another dialect.
  *
  * Copyright (c) 2026, the retrostar authors
  *
@@ -12,6 +13,8 @@
 
 #include "postgres.h"
 
+#include "model/reply_models.h"
+#include "worker/exchange.h"
 #include "worker/target.h"
 
 typedef enum RstarServes
@@ -27,5 +30,18 @@ typedef enum RstarServes
  */
 extern RstarServes rstar_models_serves(RstarTarget *target, int endpoint,
 									   RstarChannel *channel, int64 now);
+
+/*
+ * What kind of server the reply to the question for models shows: puts down
+ * whether the dialect fits it, for sessions, and logs when it does not
+ */
+extern void rstar_models_kind(RstarTarget *target, int endpoint, const RstarHttpReply *reply,
+							  const RstarModels *models);
+
+/*
+ * The router that a reply has come through, by its headers, or NULL.  It makes
+ * its own list of models, and passes on what it understands.
+ */
+extern const char *rstar_models_router(const RstarHttpReply *reply);
 
 #endif							/* RSTAR_MODELS_H */

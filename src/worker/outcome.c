@@ -12,6 +12,8 @@
 
 #include <time.h>
 
+#include "mb/pg_wchar.h"
+
 #include "model/hide.h"
 #include "model/reply_details.h"
 #include "shared/recent.h"
@@ -129,6 +131,31 @@ read_reply(const RstarHttpReply *reply, const RstarReading *reading, RstarReply 
 	memcpy(parsed->message, shown.message, sizeof(shown.message));
 }
 
+/* What the server said gives way to it, for it may be long */
+void
+rstar_outcome_say_what(RstarJudgement *judged, const char *method, const char *url,
+					   const char *key_from)
+{
+	char		said[RSTAR_DETAIL_LEN];
+	char		added[RSTAR_DETAIL_LEN];
+	int			room;
+
+	strlcpy(said, judged->detail, sizeof(said));
+	if (judged->status == RSTAR_STATUS_UNAUTHORIZED)
+		strlcpy(added, key_from, sizeof(added));
+	else if (judged->status == RSTAR_STATUS_REFUSED && !judged->outcome.not_now && url != NULL &&
+			 (judged->http_status == 404 || judged->http_status == 405))
+		snprintf(added, sizeof(added), "%s %s", method, url);
+	else
+		return;
+	room = (int) (sizeof(judged->detail) - strlen(added)) - 3;
+	room = pg_encoding_mbcliplen(PG_UTF8, said, strlen(said), Max(room, 0));
+	if (judged->status == RSTAR_STATUS_UNAUTHORIZED)
+		snprintf(judged->detail, sizeof(judged->detail), "%.*s%s%s", room, said, room > 0 ? "; " : "", added);
+	else
+		snprintf(judged->detail, sizeof(judged->detail), "%s%s%.*s", added, room > 0 ? ": " : "", room, said);
+}
+
 void
 rstar_outcome_attempt(const RstarJudgement *judged, const RstarReply *parsed,
 					  int64 elapsed_us, RstarAttemptEnd *end)
@@ -191,6 +218,7 @@ judge_status(const RstarHttpReply *reply, const RstarReply *parsed, RstarJudgeme
 	outcome->unknown_model = parsed->error == RSTAR_ERROR_MODEL;
 	outcome->quota = parsed->error == RSTAR_ERROR_QUOTA;
 	outcome->not_now = parsed->error == RSTAR_ERROR_NOT_NOW;
+	outcome->away = parsed->error == RSTAR_ERROR_AWAY;
 	if (reply->retry_after != NULL)
 		outcome->retry_after = rstar_reply_retry_after(reply->retry_after,
 													   strlen(reply->retry_after),

@@ -35,6 +35,13 @@ typedef struct RstarJudgement
 extern void rstar_outcome_judge(const RstarHttpReply *reply, const RstarReading *reading,
 								RstarReply *parsed, RstarJudgement *judged);
 
+/*
+ * Adds to the detail what was asked for, where the path is refused, and where
+ * the key came from, where that is.  "url" may be NULL.
+ */
+extern void rstar_outcome_say_what(RstarJudgement *judged, const char *method, const char *url,
+								   const char *key_from);
+
 /* The same for the counters of the endpoint; *end points into *judged */
 extern void rstar_outcome_attempt(const RstarJudgement *judged, const RstarReply *parsed,
 								  int64 elapsed_us, RstarAttemptEnd *end);

@@ -549,6 +549,8 @@ sample_done(const RstarHttpReply *reply)
 	reading.form = sample->claim.form;
 	reading.text = rstar_recent_kept() || rstar_dispatch_keeps(sample->claim.request);
 	rstar_outcome_judge(reply, &reading, &parsed, &judged);
+	rstar_outcome_say_what(&judged, "POST", endpoint ? target->chat_urls[sample->attempt.endpoint] : NULL,
+						   sample->channel->key_from);
 	rstar_sample_land(sample);
 	if (judged.status == RSTAR_STATUS_UNAUTHORIZED)
 		rstar_target_forget_channel(target, sample->claim.mapping);

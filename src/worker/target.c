@@ -53,6 +53,8 @@ static void learn(RstarTarget *target);
 static int64 patience(const RstarTarget *target);
 static void drop_channels(RstarTarget *target);
 static void make_headers(RstarChannel *channel, const RstarServer *config);
+static void describe_key(RstarChannel *channel, const RstarServer *config,
+						 const RstarMapping *mapping);
 static RstarHttpHeaders *headers_of(const RstarServer *config, const RstarMapping *mapping);
 
 void
@@ -319,6 +321,7 @@ learn(RstarTarget *target)
 			continue;
 		if (learnt.heard == target->row)
 			rstar_route_hear(target->route, i);
+		memcpy(target->listed[i].misfit, learnt.misfit, sizeof(learnt.misfit));
 		if (learnt.options != target->learnt_under)
 			continue;
 		rstar_route_learn(target->route, i, &learnt.limit);
@@ -344,6 +347,7 @@ rstar_target_publish(const RstarTarget *target, int endpoint)
 	learnt.context_tokens = target->context_tokens;
 	learnt.density = target->density;
 	learnt.heard = rstar_route_heard(target->route, endpoint) ? target->row : 0;
+	strlcpy(learnt.misfit, target->listed[endpoint].misfit, sizeof(learnt.misfit));
 	gives_up = rstar_route_gives_up(target->route, patience(target));
 	rstar_counters_state(target->stats[endpoint], state.state, state.limit, &learnt,
 						 gives_up < 0 ? 0 : GetCurrentTimestamp() + gives_up - rstar_clock());
@@ -437,6 +441,7 @@ make_headers(RstarChannel *channel, const RstarServer *config)
 		StartTransactionCommand();
 		rstar_server_read_mapping(channel->mapping, config, &mapping);
 		channel->headers = headers_of(config, &mapping);
+		describe_key(channel, config, &mapping);
 		if (mapping.api_key != NULL)
 			explicit_bzero(mapping.api_key, strlen(mapping.api_key));
 		CommitTransactionCommand();
@@ -461,12 +466,33 @@ make_headers(RstarChannel *channel, const RstarServer *config)
 		else if (is_unread(&channel->unread))
 			EmitErrorReport();
 		FlushErrorState();
-		strlcpy(channel->error, error->message, sizeof(channel->error));
+		snprintf(channel->error, sizeof(channel->error), "%s%s%s", error->message,
+				 error->detail ? ".  " : "", error->detail ? error->detail : "");
 		FreeErrorData(error);
 		AbortCurrentTransaction();
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(old);
+}
+
+/* For who is told that the key was refused; ASCII */
+static void
+describe_key(RstarChannel *channel, const RstarServer *config, const RstarMapping *mapping)
+{
+	const char *whose = OidIsValid(mapping->role) ? "the role's own user mapping" : "the user mapping for PUBLIC";
+	bool		others = mapping->headers.n + config->headers.n > 0;
+	bool		twice = mapping->api_key != NULL && pg_strncasecmp(mapping->api_key, "Bearer ", 7) == 0 &&
+		mapping->api_key_header == NULL && config->api_key_header == NULL;
+
+	if (mapping->api_key != NULL)
+		snprintf(channel->key_from, sizeof(channel->key_from), "the key that was sent is from the option \"%s\" of %s%s",
+				 mapping->api_key_file ? "api_key_file" : "api_key", whose,
+				 twice ? ", and begins with \"Bearer\", which is added to it" : "");
+	else
+		snprintf(channel->key_from, sizeof(channel->key_from), "no key was sent: %s%s%s",
+				 OidIsValid(channel->mapping) ? whose : "there is no user mapping",
+				 OidIsValid(channel->mapping) ? " has none" : "",
+				 others ? ", only the option \"headers\"" : "");
 }
 
 /* Those of the mapping come in the place of the server's of the same name */
@@ -555,6 +581,9 @@ rstar_target_log_changes(const RstarTarget *target, int http_status, const char 
 						 errdetail("The last failure: %s.", cause)));
 				break;
 			case RSTAR_CHANGE_CLOSED:
+				/* It may be another one, with another model */
+				target->listed[change.endpoint].fits = false;
+				target->listed[change.endpoint].ask_at = 0;
 				ereport(LOG,
 						(errmsg("endpoint \"%s\" of server \"%s\" is used again",
 								endpoint, target->config->name)));

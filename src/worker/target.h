@@ -29,6 +29,9 @@ typedef struct RstarUnread
 	int64		retry_at;		/* us; 0, or when to try again */
 } RstarUnread;
 
+/* Room for where a key comes from, with its NUL */
+#define RSTAR_KEY_FROM_LEN 192
+
 /* The headers of one user mapping for a server; counted by its users */
 typedef struct RstarChannel
 {
@@ -38,6 +41,8 @@ typedef struct RstarChannel
 	RstarHttpHeaders *headers;	/* NULL: see error */
 	RstarUnread unread;
 	char		error[RSTAR_DETAIL_LEN];	/* why there are none */
+	char		key_from[RSTAR_KEY_FROM_LEN];	/* which key is among them, in
+												 * words: not the key */
 } RstarChannel;
 
 /* What models.c knows of the models of an endpoint */
@@ -48,6 +53,7 @@ typedef struct RstarListed
 	int64		ask_at;			/* us: not again before */
 	char		other[RSTAR_DETAIL_LEN];	/* what it serves, when another;
 											 * or "" */
+	char		misfit[sizeof(((RstarLearnt *) NULL)->misfit)]; /* as there */
 } RstarListed;
 
 /* One server, as of the last time it was loaded */
@@ -135,7 +141,8 @@ extern void rstar_target_forget_channel(RstarTarget *target, Oid mapping);
 /*
  * Logs what changed with endpoints since it was last called; why: an HTTP
  * status, or (0) curl's words, or NULL.  Nothing that a server said: it may
- * quote documents and keys.
+ * quote documents and keys.  What an endpoint serves that is used again is not
+ * known any more.
  */
 extern void rstar_target_log_changes(const RstarTarget *target, int http_status,
 									 const char *error);

@@ -34,6 +34,8 @@
 #define FREE_LOSSES 3
 /* So with what a gateway says of servers that are away */
 #define FREE_AWAY 5
+/* Who was the trial of an endpoint, in vain, lets another be the next for so long */
+#define TRIAL_TURN (250 * RSTAR_MILLISECOND)
 
 /* Is somebody there? */
 typedef enum Sign
@@ -72,7 +74,7 @@ typedef enum Fate
 	FATE_TRANSPORT,				/* at once elsewhere, or waits; see there */
 	FATE_LOST,					/* the same; see there */
 	FATE_ERROR,					/* used, but for an outage; see there */
-	FATE_LATE,					/* used, but for a line; see there */
+	FATE_LATE,					/* used, but for a line or outage; see there */
 	FATE_ATTEMPT				/* used */
 } Fate;
 
@@ -100,6 +102,8 @@ static const Meaning meanings[RSTAR_NCLASSES] = {
 };
 
 static RstarClass class_of_status(const RstarOutcome *outcome);
+static RstarVerdict fate(RstarRoute *route, RstarAttempt *attempt, RstarEndpoint *endpoint,
+						 const RstarOutcome *outcome, bool trying, int64_t now);
 static void tell(RstarRoute *route, RstarEndpoint *endpoint, const Meaning *meaning,
 				 const RstarAttempt *attempt, const RstarOutcome *outcome, int64_t now);
 static void answered(RstarRoute *route, RstarEndpoint *endpoint, const RstarAttempt *attempt);
@@ -114,10 +118,14 @@ static void go_elsewhere(RstarRoute *route, RstarAttempt *attempt, int64_t now);
 static RstarVerdict not_to_blame(RstarRoute *route, RstarAttempt *attempt,
 								 const RstarEndpoint *endpoint, int64_t now);
 static RstarVerdict server_error(RstarRoute *route, RstarAttempt *attempt, RstarEndpoint *endpoint,
-								 const RstarOutcome *outcome, int64_t now);
+								 const RstarOutcome *outcome, bool trying, int64_t now);
+static bool is_gateway(const RstarOutcome *outcome);
+static bool is_away(const RstarOutcome *outcome);
 static void note_ill(RstarEndpoint *endpoint, uint32_t request, int64_t now);
-static RstarVerdict late(RstarRoute *route, RstarAttempt *attempt,
-						 const RstarEndpoint *endpoint, int64_t now);
+static RstarVerdict late(RstarRoute *route, RstarAttempt *attempt, RstarEndpoint *endpoint,
+						 const RstarOutcome *outcome, bool trying, int64_t now);
+static void let_others_try(const RstarRoute *route, RstarAttempt *attempt,
+						   const RstarEndpoint *endpoint);
 static bool is_to_blame(RstarAttempt *attempt, const RstarEndpoint *endpoint, int64_t now);
 static RstarVerdict use_attempt(RstarRoute *route, RstarAttempt *attempt, int64_t now);
 
@@ -172,10 +180,24 @@ rstar_verdict_find(RstarRoute *route, RstarAttempt *attempt, RstarEndpoint *endp
 				   const RstarOutcome *outcome, int64_t now)
 {
 	const Meaning *meaning = &meanings[rstar_verdict_class(outcome)];
+	bool		trying = endpoint != NULL && endpoint->trips > 0;
+	bool		trial = endpoint != NULL && endpoint->trial && attempt->sent_at >= endpoint->closed_at;
+	RstarVerdict verdict;
 
 	if (endpoint != NULL)
 		tell(route, endpoint, meaning, attempt, outcome, now);
-	switch (meaning->fate)
+	verdict = fate(route, attempt, endpoint, outcome, trying, now);
+	if (trial && verdict == RSTAR_VERDICT_RETRY)
+		let_others_try(route, attempt, endpoint);
+	return verdict;
+}
+
+/* "trying": the endpoint had been out of use, and nobody was answered there since */
+static RstarVerdict
+fate(RstarRoute *route, RstarAttempt *attempt, RstarEndpoint *endpoint,
+	 const RstarOutcome *outcome, bool trying, int64_t now)
+{
+	switch (meanings[rstar_verdict_class(outcome)].fate)
 	{
 		case FATE_DONE:
 			return done(attempt);
@@ -193,9 +215,9 @@ rstar_verdict_find(RstarRoute *route, RstarAttempt *attempt, RstarEndpoint *endp
 		case FATE_LOST:
 			return lost(route, attempt, endpoint, now);
 		case FATE_ERROR:
-			return server_error(route, attempt, endpoint, outcome, now);
+			return server_error(route, attempt, endpoint, outcome, trying, now);
 		case FATE_LATE:
-			return late(route, attempt, endpoint, now);
+			return late(route, attempt, endpoint, outcome, trying, now);
 		case FATE_ATTEMPT:
 			return use_attempt(route, attempt, now);
 		case FATE_FAILS:
@@ -378,32 +400,52 @@ not_to_blame(RstarRoute *route, RstarAttempt *attempt, const RstarEndpoint *endp
  * failed there, it is not known to be ill, and a lone sample is not to wait
  * for rstar_route_unavailable().
  *
- * 502 is what a gateway says whose servers are away, to all at once, and again
+ * What a gateway says whose servers are away it says to all at once, and again
  * after it has answered some: nginx leaves a server alone for 10 s that was late
  * once, and one that has come back is late, for it gets what was meant for all.
  * So whom it says that to together with others is spared, some times.
+ *
+ * An endpoint that was out of use is tried with one sample at a time, or few, and
+ * by then it is known that all fail, not that one does.  So while nobody has been
+ * answered a gateway's word is not held against the sample that is tried.
  */
 static RstarVerdict
 server_error(RstarRoute *route, RstarAttempt *attempt, RstarEndpoint *endpoint,
-			 const RstarOutcome *outcome, int64_t now)
+			 const RstarOutcome *outcome, bool trying, int64_t now)
 {
-	bool		blamed = endpoint == NULL || is_to_blame(attempt, endpoint, now);
+	bool		spared = trying && is_gateway(outcome);
+	bool		blamed = !spared && (endpoint == NULL || is_to_blame(attempt, endpoint, now));
 
 	if (endpoint != NULL)
 		note_ill(endpoint, attempt->request, now);
-	if (blamed && endpoint != NULL && outcome->status == 502 &&
+	if (blamed && endpoint != NULL && is_away(outcome) &&
 		endpoint->nill == RSTAR_OPEN_REQUESTS && attempt->away < FREE_AWAY)
 	{
 		attempt->away++;
 		blamed = false;
 	}
-	if (blamed || endpoint->nill < RSTAR_OPEN_REQUESTS)
+	if (blamed || (!spared && endpoint->nill < RSTAR_OPEN_REQUESTS))
 		return use_attempt(route, attempt, now);
 	attempt->pushbacks = 0;
 	attempt->tried |= UINT64_C(1) << attempt->last_endpoint;
 	attempt->not_before = now + rstar_endpoint_jitter(&route->random, RETRY_SHORTEST,
 													  RETRY_LONGEST, ++attempt->errors);
 	return RSTAR_VERDICT_RETRY;
+}
+
+/* Was it said by somebody on the way, and not by the server? */
+static bool
+is_gateway(const RstarOutcome *outcome)
+{
+	return outcome->kind == RSTAR_OUTCOME_STATUS &&
+		(is_away(outcome) || rstar_verdict_class(outcome) == RSTAR_CLASS_TIMEOUT);
+}
+
+/* He has not come through to it */
+static bool
+is_away(const RstarOutcome *outcome)
+{
+	return outcome->status == 502 || outcome->away;
 }
 
 static void
@@ -423,16 +465,42 @@ note_ill(RstarEndpoint *endpoint, uint32_t request, int64_t now)
  * What has waited in line was never begun.  We sent too much, and send less
  * now.  It ends, for whoever waits so was preceded by answers: either these
  * are all that there were, or fewer are ahead of it the next time.
+ *
+ * Else it is the sample's, if our own patience was at an end.  That of somebody
+ * on the way is like an error: he may wait in vain for all.  Either way it shows
+ * that the endpoint is ill, and what he says next is taken so.
  */
 static RstarVerdict
-late(RstarRoute *route, RstarAttempt *attempt, const RstarEndpoint *endpoint, int64_t now)
+late(RstarRoute *route, RstarAttempt *attempt, RstarEndpoint *endpoint,
+	 const RstarOutcome *outcome, bool trying, int64_t now)
 {
 	if (endpoint == NULL || !rstar_endpoint_kept_waiting(endpoint, attempt))
-		return use_attempt(route, attempt, now);
+		return is_gateway(outcome) ? server_error(route, attempt, endpoint, outcome, trying, now) :
+			use_attempt(route, attempt, now);
+	if (is_gateway(outcome))
+		note_ill(endpoint, attempt->request, now);
 	attempt->pushbacks = 0;
 	attempt->not_before = now + rstar_endpoint_jitter(&route->random, RETRY_SHORTEST,
 													  RETRY_LONGEST, 1);
 	return RSTAR_VERDICT_RETRY;
+}
+
+/*
+ * Where one sample at a time is tried, it might be the same one each time, which
+ * may be what the server fails at.
+ */
+static void
+let_others_try(const RstarRoute *route, RstarAttempt *attempt, const RstarEndpoint *endpoint)
+{
+	int64_t		turn = rstar_endpoint_probe_at(endpoint, true) + TRIAL_TURN;
+
+	for (int i = 0; i < route->n; i++)
+	{
+		if (route->endpoints[i].circuit == RSTAR_CIRCUIT_CLOSED)
+			return;
+	}
+	if (attempt->not_before < turn)
+		attempt->not_before = turn;
 }
 
 /*

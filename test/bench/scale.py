@@ -77,6 +77,7 @@ class Cache:
         began = time.monotonic()
         path = '%s/%s.copy' % (self.options.work, self.name)
         self.query('CREATE TABLE docs AS SELECT i AS id, %s AS body FROM generate_series(1, %d) i' % (DOC, known))
+        self.query('ALTER TABLE docs ADD PRIMARY KEY (id)')
         self.query("""COPY (SELECT key, %d, %s FROM (
                 SELECT id AS i, retrostar.cache_key('query', body) AS key FROM docs
                 UNION ALL SELECT i, sha256(i::text::bytea) FROM generate_series(%d, %d) i) AS rows
@@ -87,7 +88,8 @@ class Cache:
         print('%s cache: %d rows, %d documents, in %.0f s' % (self.name, rows, known, time.monotonic() - began), flush=True)
 
     def warm(self):
-        self.query("SELECT pg_prewarm('retrostar.score_cache'), pg_prewarm('retrostar.score_cache_pkey'), pg_prewarm('docs')")
+        self.query("SELECT pg_prewarm('retrostar.score_cache'), pg_prewarm('retrostar.score_cache_pkey'),"
+                   " pg_prewarm('docs'), pg_prewarm('docs_pkey')")
 
     def look_up(self, first):
         """Seconds of a statement over TURN documents, all of them known."""

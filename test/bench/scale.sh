@@ -30,9 +30,9 @@ while [ $# -gt 0 ]; do
 done
 setup_say 'Building ...'
 server_build scale
-# look-ups are compared warm: all rows of the large one fit
+# look-ups are compared warm: all rows of the large one fit, and all documents
 server_start scale <<-END
-	shared_buffers = 4GB
+	shared_buffers = 5GB
 	max_wal_size = 8GB
 	wal_level = minimal
 	max_wal_senders = 0

@@ -190,9 +190,12 @@ litellm_answers(SimRequest *req)
 	}
 	if (sim_options.api_key == NULL || key_valid(req))
 	{
-		if (!is_path(req, "/health"))
+		if (is_path(req, "/v1/models"))
+			router_models(req);
+		else if (is_path(req, "/health"))
+			sim_front_path(req);
+		else
 			return false;
-		sim_front_path(req);
 		return true;
 	}
 	if (key_missing(req))
@@ -228,14 +231,14 @@ key_valid(const SimRequest *req)
 		strcmp(value + 7, sim_options.api_key) == 0;
 }
 
-/* Open without the key.  sglang-router does not know what a vLLM serves. */
+/* Each has its own list.  sglang-router does not know what a vLLM serves. */
 static void
 router_models(SimRequest *req)
 {
 	const char *name = sim_options.nmodels > 0 ? sim_options.models[0] : "default";
 	SimBuf		body = {0};
 
-	if (sim_settings.workers != SIM_WORKERS_UP)
+	if (sim_settings.workers != SIM_WORKERS_UP && sim_settings.router != SIM_LITELLM)
 	{
 		SimError	e = {
 			.status = 503,.envelope = "text",.message = "No models available"
@@ -251,7 +254,8 @@ router_models(SimRequest *req)
 	sim_buf_json(&body, name);
 	sim_buf_printf(&body, ",\"object\":\"model\",%s\"owned_by\":\"%s\"}]}",
 				   sim_settings.router == SIM_SMG ? "\"created\":0," : "",
-				   sim_settings.router == SIM_SMG ? "self_hosted" : "local");
+				   sim_settings.router == SIM_SMG ? "self_hosted" :
+				   sim_settings.router == SIM_LITELLM ? "openai" : "local");
 	sim_reply_json(req, 200, &body);
 }
 

@@ -67,6 +67,17 @@ conn_of(struct MHD_Connection *mhd)
 								   MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
 }
 
+/*
+ * libmicrohttpd sees the end of its input, and closes; but only after it has
+ * read what came before, so that on_request() must not take that.
+ */
+static void
+end_idle(SimConn *conn)
+{
+	conn->ended = true;
+	shutdown(conn->fd, SHUT_RDWR);
+}
+
 static void
 idle_close(SimTimer *timer, void *arg)
 {
@@ -76,9 +87,7 @@ idle_close(SimTimer *timer, void *arg)
 	if (conn->request != NULL)
 		return;
 	sim_stats.idle_closed++;
-
-	/* libmicrohttpd sees the end of its input, and closes */
-	shutdown(conn->fd, SHUT_RDWR);
+	end_idle(conn);
 }
 
 static void
@@ -113,7 +122,7 @@ sim_http_close_idle(void)
 	LIST_FOREACH(conn, &connections, all)
 	{
 		if (conn->request == NULL && !conn->control)
-			shutdown(conn->fd, SHUT_RDWR);
+			end_idle(conn);
 	}
 }
 
@@ -169,6 +178,8 @@ on_request(void *cls, struct MHD_Connection *mhd, const char *url,
 	(void) version;
 	if (req == NULL)
 	{
+		if (conn_of(mhd)->ended)
+			return MHD_NO;
 		*req_cls = req = request_new(mhd, url, method);
 		if (!sim_route_early(req))
 			return MHD_YES;

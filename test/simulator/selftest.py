@@ -465,6 +465,17 @@ def test_connections():
     s.ctl("POST", "/sim/release")
     check("not while it works", works.recv().status == 200)
     check("then, too", works.recv().end == "closed" and s.wait("connections=0"), s.stats())
+    # A request that is there when the time is up is answered or not seen, never taken and lost
+    s.control(idle_close_ms=50)
+    c = Conn(s)
+    c.ask("GET", "/health")
+    before = s.stats()
+    s.proc.send_signal(signal.SIGSTOP)
+    c.send("POST", "/v1/chat/completions", chat_body("d", "q"))
+    time.sleep(0.1)  # stopped, it sees the request and the end of its time at once
+    s.proc.send_signal(signal.SIGCONT)
+    got, st = c.recv(), s.stats()
+    check("idle close, or a request", (got.status == 200) == (st["chat"] > before["chat"]), (got, st))
     s.control(idle_close_ms=0, max_connections=2)
     a, b, d = Conn(s), Conn(s), Conn(s)
     d.send("GET", "/health")

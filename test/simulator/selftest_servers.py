@@ -400,6 +400,7 @@ def test_litellm():
     for r in (s.chat(), get(s, "/health")):
         check("no key", (r.status, r.body) == (500, b"Internal Server Error"), r)
     check("/health with a key", get(s, "/health", key).json()["healthy_count"] == 1)
+    check("its own list", get(s, "/v1/models", key).json()["data"][0]["owned_by"] == "openai")
     check("/health/liveliness", get(s, "/health/liveliness").status == 200)
     r = s.chat(document(3000), "query", headers=key, max_tokens=64)
     inner = r.json()["error"]["message"]

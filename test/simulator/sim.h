@@ -130,6 +130,7 @@ typedef struct SimConn
 	struct SimRequest *request; /* the one being served, or NULL */
 	int			fd;
 	bool		hup;			/* the client has closed, or half-closed */
+	bool		ended;			/* closed by us while it was idle */
 	bool		control;		/* by the control port, or began with /sim/ */
 	int			listener;		/* http.c's daemon that has it */
 	unsigned	number;			/* since the start, from 1 */

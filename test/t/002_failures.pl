@@ -226,7 +226,7 @@ for my $mode (qw(rate-limit queue-full))
 	my $said = ask($server, document());
 	is($said->{sqlstate}, '08006', "$mode for ever: SQLSTATE");
 	like($said->{message}, qr/could not reach server "$server"/, 'message');
-	like($said->{detail}, qr/unavailable_timeout.*The last one: (Rate limit reached|The request queue is full)/, 'detail');
+	like($said->{detail}, qr/unavailable_timeout.*The last failure: (Rate limit reached|The request queue is full)/, 'detail');
 	like($said->{hint}, qr/retrostar\.check\('$server'\)/, 'hint');
 	$refusing->control({ fail_clear => $true });
 	my $doc = document();
@@ -451,7 +451,7 @@ subtest 'server down' => sub {
 	$said = ask('down', $doc);
 	is($said->{sqlstate}, '08006', 'SQLSTATE');
 	like($said->{message}, qr/could not reach server "down"/, 'message');
-	like($said->{detail}, qr/"unavailable_timeout".*The last one: \S/, 'detail');
+	like($said->{detail}, qr/"unavailable_timeout".*The last failure: \S/, 'detail');
 	like($said->{hint}, qr/retrostar\.check\('down'\)/, 'hint');
 	is(stored('down', $doc), '', 'nothing is stored');
 	is($node->safe_psql('postgres', q(SET retrostar.on_error = 'null';

@@ -268,7 +268,7 @@ unlink($key_file);
 $node->safe_psql('postgres', qq(ALTER USER MAPPING FOR carol SERVER keys OPTIONS (SET api_key_file '$key_file')));
 ($ret, $out, $err) = $node->psql('postgres', q(SET SESSION AUTHORIZATION carol;
 	SELECT retro_star_score('query', 'no file', server => 'keys')), extra_params => [ '-v', 'VERBOSITY=verbose' ]);
-like($err, qr/HV00N.*could not use server "keys"\nDETAIL: +could not open API key file/, 'no key file');
+like($err, qr/HV00N.*could not use the API key file of server "keys"\nDETAIL: +could not open API key file/, 'no key file');
 is($sim->stats->{chat}, 0, 'nothing is sent');
 append_to_file($key_file, 'key-of-carol');
 is(authorization('carol'), 'Bearer key-of-carol', 'the file has come: nothing else is needed');

@@ -61,11 +61,15 @@ sub ask_many { return scores_of(start_asking(@_)); }
 sub is_sent_once
 {
 	my ($sim, $n, $name) = @_;
-	my %ids = map { $_->{headers}{'x-request-id'} => 1 } @{ $sim->log(100_000) };
+	my $log = $sim->log(100_000);
+	my $stats = $sim->stats;
+	my %ids = map { $_->{headers}{'x-request-id'} => 1 } @$log;
 
-	is($sim->stats->{chat}, $n, "$name: as many requests as documents");
+	is($stats->{chat}, $n, "$name: as many requests as documents");
 	is(keys %ids, $n, 'each with an id of its own');
-	is($sim->stats->{duplicates}, 0, 'none twice');
+	is($stats->{duplicates}, 0, 'none twice')
+	  or diag(explain($stats, [ map { my %it = %$_; delete @it{qw(body headers)}; \%it } grep { $_->{outcome} ne 'sent' } @$log ]),
+		$node->safe_psql('postgres', 'SELECT * FROM retrostar.stat_server', extra_params => ['-x']));
 	return;
 }
 

@@ -208,7 +208,8 @@ sub functions
 			is($said->[1] =~ tr/`//dr, $type, "$name: type of $argument");
 
 			# An aggregate has two forms in the place of a default
-			is($said->[2] =~ tr/`//dr, $default, "$name: default of $argument") unless $kind eq 'a';
+			(my $said_default = $said->[2]) =~ s/^in a report (.*)$/$name eq 'retrostar.report' ? $1 : ''/e;
+			is($said_default =~ tr/`//dr, $default, "$name: default of $argument") unless $kind eq 'a';
 		}
 	}
 	is_deeply([ sort keys %in_table ], [ sort @functions ], 'the table of functions');

@@ -26,6 +26,7 @@ my @commands = (
 	[ qr{^(?:sudo )?(make\b.*)$}, \&make_can ],
 	[ qr{^(?:PG_CONFIG=\S+ )?(test/\S+\.sh|\.ci/run)((?: .*)?)$}, \&script_knows ],
 	[ qr{^sudo -u postgres psql -c "(.*)"$}, \&statement_runs ],
+	[ qr{^psql -AtXc "(.*)" mydb > report\.html$}, \&statement_runs ],
 	[ qr{^sudo apt-get install ([^./].*)$}, \&packages_are_ours ],
 	[ qr{^(?:sudo )?((?:cp debian/|pg_buildext |dpkg-buildpackage|apt-get install \./|pgxn install).*)$}, \&packages_test_runs ],
 	[ qr{^(?:\w+=\w+ )+docker compose -f (\S+) --profile (\w+) up$}, \&compose_has ],

@@ -68,6 +68,10 @@ my %rows = (
 		everybody => 1, sql => [ "SELECT retro_star_prompt('q', 'd')", "SELECT retro_star_passages('d')",
 			"SELECT retrostar.ranked('{}'::retrostar.ranked[]::record[])", "SELECT retrostar.ndcg('{1}'::int[], '{1}', '{1}', 1)", "SELECT retrostar.recall('{1}'::int[], '{1}', 1)",
 			"SELECT retrostar.parse_reply('{}')", 'SELECT retrostar.version()' ] },
+	'`retrostar.report`, which shows [what one may see](operations.md#a-report)' => { everybody => 1, sql => [ 'SELECT retrostar.report()' ] },
+	'`retrostar.report`, of a query' => {
+		sql => [ "SELECT retrostar.report('q', '{d}', server => 'gpu')" ],
+		grant => 'GRANT USAGE ON FOREIGN SERVER gpu TO role', revoke => 'REVOKE USAGE ON FOREIGN SERVER gpu FROM role' },
 	'`retrostar.stat_queue`, `stat_server`, `stat_activity`, `stat_progress`, `stat_cache`, `stat_shared`, `stat_budget`, `usage_by_day`' => {
 		everybody => 1, sql => [ 'SELECT retrostar.queue_state()', map { "SELECT * FROM retrostar.stat_$_" } qw(queue server activity progress cache shared budget) ] },
 	'`retrostar.stats_reset`' => {
@@ -276,7 +280,7 @@ subtest 'hostile search_path' => sub {
 		q(SELECT public.retro_star_rerank_agg('q', 1, 'd', 1, 1)), q(SELECT public.retro_star_rerank('q', '{1,2}'::pg_catalog.int4[], '{d,e}', priors => '{1,2}')),
 		q(SELECT public.retro_star_score('q', body) FROM (VALUES ('g'), ('h')) d (body) ORDER BY 1 DESC NULLS LAST LIMIT 1),
 		q(EXPLAIN (ANALYZE) SELECT public.retro_star_score('q', body) FROM (VALUES ('g'), ('i')) d (body)),
-		q(SELECT retrostar.check('gpu')), q(SELECT retrostar.cache_key('q', 'd')), q(SELECT retrostar.parse_reply('{}')),
+		q(SELECT retrostar.check('gpu')), q(SELECT retrostar.cache_key('q', 'd')), q(SELECT retrostar.parse_reply('{}')), q(SELECT retrostar.report('q', '{d,e}')),
 		q(SELECT public.retro_star_passages('d e', 2, 0)), q(SELECT retrostar.recall('{1,2}'::pg_catalog.int4[], '{2,1}', 1)),
 		(map { "SELECT * FROM retrostar.stat_$_" } qw(queue server activity progress cache)), q(SELECT retrostar.pause()), q(SELECT retrostar.resume()),
 		q(SELECT * FROM retrostar.task), q(ALTER SERVER gpu OPTIONS (ADD retries '1'));

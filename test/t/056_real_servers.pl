@@ -142,7 +142,7 @@ subtest 'a router without workers' => sub {
 		$sim->control({ workers => 'none' });
 		my ($out, $err) = finish_background(ask_background($node, 'postgres',
 			"SELECT retro_star_score('$router', 'never', server => '$server')"));
-		like($err, qr/ERROR:  08006: could not reach server "$server".*The last one: No (worker available for model 'm' \(so far, or the server does not know the model\)|available workers)/s,
+		like($err, qr/ERROR:  08006: could not reach server "$server".*The last failure: No (worker available for model 'm' \(so far, or the server does not know the model\)|available workers)/s,
 			'as long as unavailable_timeout says, then its words');
 	}
 };

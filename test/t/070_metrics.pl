@@ -58,6 +58,9 @@ wait_until('the exporter answers', sub {
 	$text = $response->{content} if $response->{success};
 	return $response->{success} || !$harness->pumpable;
 });
+my $prometheus = start_prometheus();
+my $found = $prometheus && answers_of($prometheus);
+$prometheus->{harness}->kill_kill if $prometheus;
 $harness->kill_kill;
 unlike(slurp_file($log), qr/retrostar.*(?:error|denied)|error.*retrostar/i, 'no query fails');
 
@@ -127,5 +130,62 @@ foreach my $panel (@{ $dashboard->{panels} })
 	}
 }
 
+# And a Prometheus that has scraped this exporter understands each query, and
+# finds what its panel draws
+SKIP:
+{
+	skip 'prometheus is not installed', 1 unless $prometheus;
+	cmp_ok(scalar keys %$found, '>', 20, 'queries that Prometheus was asked');
+	foreach my $query (sort keys %$found)
+	{
+		is($found->{$query}{status}, 'success', "Prometheus understands $query") or diag($found->{$query}{error});
+		cmp_ok(scalar @{ $found->{$query}{data}{result} // [] }, '>=', 1, 'and finds something');
+	}
+}
+
 $node->stop;
 done_testing();
+
+# Its port and folder are its own.  Nothing, where it is not installed.
+sub start_prometheus
+{
+	my ($program) = grep { -x } map { "$_/prometheus" } split(/:/, $ENV{PATH}), '/usr/bin';
+	return unless defined $program;
+	my $dir = PostgreSQL::Test::Utils::tempdir();
+	my $at = '127.0.0.1:' . PostgreSQL::Test::Cluster::get_free_port();
+
+	append_to_file("$dir/prometheus.yml", <<"END");
+global: {scrape_interval: 1s, scrape_timeout: 1s}
+scrape_configs: [{job_name: retrostar, static_configs: [{targets: ['127.0.0.1:$port']}]}]
+END
+	return { at => $at, harness => IPC::Run::start([ $program, "--config.file=$dir/prometheus.yml", "--storage.tsdb.path=$dir/data", "--web.listen-address=$at" ],
+		'<', \undef, '>', "$PostgreSQL::Test::Utils::log_path/prometheus.log", '2>&1') };
+}
+
+sub ask_prometheus
+{
+	my ($self, $query) = @_;
+	my $response = HTTP::Tiny->new->post_form("http://$self->{at}/api/v1/query", { query => $query });
+
+	return $response->{content} =~ /^\{/ ? decode_json($response->{content}) : { status => $response->{status} };
+}
+
+# To the dashboard's queries, by query.  A rate takes two scrapes.
+sub answers_of
+{
+	my ($self) = @_;
+	my %answers;
+
+	wait_until('Prometheus has scraped', sub {
+		my $counted = ask_prometheus($self, 'count_over_time(retrostar_queue_answered[1h])');
+
+		return !$self->{harness}->pumpable || (($counted->{data}{result}[0]{value}[1] // 0) >= 2);
+	});
+	foreach my $expr (map { $_->{expr} } map { @{ $_->{targets} // [] } } @{ decode_json(slurp_file("$pages/dashboard.json"))->{panels} })
+	{
+		(my $query = $expr) =~ s/\$__rate_interval/1h/g;
+		$query =~ s/\$instance/.+/g;
+		$answers{$expr} = ask_prometheus($self, $query);
+	}
+	return \%answers;
+}

@@ -63,7 +63,7 @@ subtest 'a port where nobody listens' => sub {
 	create_server($node, 'postgres', 'port', 'http://127.0.0.1:9');
 	my (undef, $err) = finish_background(score('port'));
 	like($err, qr/ERROR: +08006: could not reach server "port"/, 'an error');
-	like($err, qr/DETAIL: +No endpoint has ever answered since the server was created or altered\. +The last one: .*127\.0\.0\.1/,
+	like($err, qr/DETAIL: +No endpoint has ever answered since the server was created or altered\. +The last failure: .*127\.0\.0\.1/,
 		'that says what was tried');
 	like($err, qr/HINT: +Check the option "url".*retrostar\.check\('port'\)/, 'and what to do');
 	like($err, qr/NOTICE: .*no endpoint of server "port" answers\nDETAIL: +The last failure: .*127\.0\.0\.1.*waited for until 20/,

@@ -35,7 +35,7 @@ subtest 'no place for a worker' => sub {
 	my $node = new_node('full', conf => "max_worker_processes = 1\nmax_parallel_workers = 0\n");
 
 	create_server($node, 'postgres', 'gpu', $sim, dialect => 'vllm');
-	like(advice($node), qr/^worker\|f\|.*  Raise the setting "max_worker_processes"[^\n]*\z/, 'is told');
+	like(advice($node), qr/^worker\|f\|.*  Raise the setting "max_worker_processes" \(now 1\), and restart PostgreSQL\.\z/, 'is told');
 	$node->append_conf('postgresql.conf', "max_worker_processes = 8\n");
 	$node->restart;
 	is(advice($node), qq($sim->{url}|t|it serves "m" (vLLM)), 'and helps');
@@ -59,8 +59,15 @@ subtest 'memory for the texts' => sub {
 	is(sqlstate($node, 'postgres', $long), '00000', 'and helps');
 	is(advice($node), qq($sim->{url}|t|it serves "m" (vLLM)), 'nothing is wrong any more');
 
+	$node->safe_psql('postgres', 'SELECT retrostar.pause()');
+	is($node->safe_psql('postgres', q(SELECT ok, detail FROM retrostar.check('gpu') WHERE endpoint = 'worker')),
+		'|it runs, or is being started, and the queue of this database is paused: SELECT retrostar.resume() lets it go on', 'a queue that is paused');
+	is(advice($node), qq($sim->{url}|t|it serves "m" (vLLM)), 'whose server is well');
+	$node->safe_psql('postgres', 'SELECT retrostar.resume()');
+	is($node->safe_psql('postgres', q(SELECT ok FROM retrostar.check('gpu') WHERE endpoint = 'worker')), 't', 'and goes on');
+
 	$node->safe_psql('postgres', q(ALTER SERVER gpu OPTIONS (SET dialect 'sglang')));
-	is(advice($node), qq($sim->{url}|t|it serves "m" (vLLM); the option dialect is "sglang", "vllm" fits), 'a dialect that does not fit');
+	like(advice($node), qr/^\Q$sim->{url}\E\|\|it serves "m" \(vLLM\); the option dialect is "sglang", "vllm" fits: it .+; ALTER SERVER gpu OPTIONS \(SET dialect 'vllm'\)$/, 'a dialect that does not fit');
 
 	$node->safe_psql('postgres', 'CREATE ROLE newcomer LOGIN');
 	my (undef, undef, $err) = $node->psql('postgres', 'SELECT * FROM retrostar.check()', extra_params => [ '-v', 'VERBOSITY=verbose', '-U', 'newcomer' ]);

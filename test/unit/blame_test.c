@@ -193,9 +193,9 @@ test_late(void)
 		CHECK_INT(finish_status(0, 504, -1), round < 2 ? RETRY : RSTAR_VERDICT_FAIL);
 	}
 
-	CASE("so is who is there alone, or with others of whom none is answered");
 	for (int others = 0; others <= 10; others += 10)
 	{
+		CASE(others == 0 ? "so is who is there alone" : "... or with others of whom none is answered, if we gave up");
 		setup(1, 0, 2);
 		for (int round = 0; round < 3; round++)
 		{
@@ -203,10 +203,114 @@ test_late(void)
 				send_to(i, 0);
 			send_to(0, 0);
 			now += 5 * S;
-			CHECK_INT(finish_status(0, 504, -1), round < 2 ? RETRY : RSTAR_VERDICT_FAIL);
+			CHECK_INT(others == 0 ? finish_status(0, 504, -1) : finish(0, RSTAR_OUTCOME_TIMEOUT),
+					  round < 2 ? RETRY : RSTAR_VERDICT_FAIL);
 			for (int i = 1; i <= others; i++)
 				finish_status(i, 504, -1);
 		}
+	}
+}
+
+/* The endpoint is out of use, what asks for its /health gets a 502, too */
+static void
+try_it(void)
+{
+	int64_t		wake;
+
+	while (rstar_route_probe(route, now, &wake) < 0)
+		now = wake;
+	rstar_route_probed(route, 0, RSTAR_HEALTH_REPLY, now);
+}
+
+static RstarVerdict
+finish_away(int i)
+{
+	RstarOutcome outcome = {.kind = RSTAR_OUTCOME_STATUS,.status = 500,.retry_after = -1,.away = true};
+
+	return rstar_route_finished(route, &samples[i], &outcome, now);
+}
+
+static void
+test_trials(void)
+{
+	static const int statuses[] = {502, 504, 0, 500};
+
+	for (int k = 0; k < 4; k++)
+	{
+		int			status = statuses[k];
+		int			trials = 0;
+		RstarVerdict verdict;
+
+		CASE(status == 500 ? "who is tried alone has the blame for what a server says" :
+			 "who is tried alone, after an outage, is not to blame for what a gateway says");
+		setup(1, 0, 2);
+		trip(0);
+		do
+		{
+			try_it();
+			now += 250 * MS;
+			CHECK_INT(send(0), 0);
+			CHECK_INT(send(1), -1);
+			verdict = status == 0 ? finish_away(0) : finish_status(0, status, -1);
+			trials++;
+		} while (verdict == RETRY && trials < 20);
+		CHECK_INT(trials, status == 500 ? 3 : 20);
+		CHECK(rstar_route_unavailable(route, now, 60 * S) == (status != 500));
+	}
+
+	CASE("it lets another be the next trial");
+	setup(1, 0, 2);
+	trip(0);
+	try_it();
+	CHECK_INT(send(0), 0);
+	finish_status(0, 502, -1);
+	try_it();
+	CHECK_INT(send(0), -1);
+	CHECK_INT(wake_of(0), now + 250 * MS);
+	CHECK_INT(send(1), 0);
+	finish(1, RSTAR_OUTCOME_ANSWER);
+
+	CASE("... not where there is another endpoint");
+	setup(2, 0, 2);
+	trip(0);
+	try_it();
+	send_to(0, 0);
+	finish_status(0, 502, -1);
+	CHECK(samples[0].not_before <= now + S);
+
+	CASE("once others are answered it is");
+	setup(1, 0, 2);
+	trip(0);
+	for (int round = 0; round < 3; round++)
+	{
+		try_it();
+		send_to(0, 0);
+		CHECK_INT(finish_status(0, 502, -1), RETRY);
+	}
+	CHECK_INT(samples[0].failures, 0);
+	for (int round = 0; round < 3; round++)
+	{
+		now += S;
+		send_to(1, 0);
+		finish(1, RSTAR_OUTCOME_ANSWER);
+		send_to(0, 0);
+		CHECK_INT(finish_status(0, 502, -1), round < 2 ? RETRY : RSTAR_VERDICT_FAIL);
+	}
+
+	CASE("time-outs of a gateway make its 502 an outage: who waited in line, and who did not");
+	for (int answers = 0; answers <= 2; answers += 2)
+	{
+		setup(1, 0, 2);
+		for (int i = 10; i < 20; i++)
+			send_to(i, 0);
+		for (int i = 0; i < answers; i++)
+			finish(10 + i, RSTAR_OUTCOME_ANSWER);
+		now += 5 * S;
+		for (int i = 12; i < 15; i++)
+			CHECK_INT(finish_status(i, 504, -1), RETRY);
+		send_to(0, 0);
+		CHECK_INT(finish_status(0, 502, -1), RETRY);
+		CHECK_INT(samples[0].failures, 0);
 	}
 }
 
@@ -278,9 +382,9 @@ test_nowhere(void)
 int
 main(void)
 {
-	static const int ways[] = {500, 502, BREAKS};
+	static const int ways[] = {500, 502, 504, BREAKS};
 
-	for (int i = 0; i < 3; i++)
+	for (int i = 0; i < 4; i++)
 	{
 		test_outage(ways[i]);
 		test_poison(ways[i]);
@@ -290,6 +394,7 @@ main(void)
 	test_alone();
 	test_refused();
 	test_late();
+	test_trials();
 	test_nowhere();
 	rstar_route_free(route);
 	return check_end("blame_test");

@@ -30,6 +30,7 @@ main(void)
 #define MODEL RSTAR_ERROR_MODEL
 #define NO_ROOM RSTAR_ERROR_NO_ROOM
 #define NOT_NOW RSTAR_ERROR_NOT_NOW
+#define AWAY RSTAR_ERROR_AWAY
 #define QUOTA RSTAR_ERROR_QUOTA
 #define OTHER RSTAR_ERROR_OTHER
 
@@ -117,6 +118,15 @@ test_errors(void)
 		NOT_NOW, 0, 0, NULL},
 		{400, "{\"error\":{\"message\":\"the word is shutting down\"}}", OTHER, 0, 0, NULL},
 		{500, "{\"error\":{\"message\":\"EngineCore encountered an issue.\"}}", OTHER, 0, 0, NULL},
+		/* a gateway that does not come through: vllm-router, smg, LiteLLM twice; and a server */
+		{500, "Request failed: error sending request for url (http://127.0.0.1:18206/v1/chat/completions)",
+		AWAY, 0, 0, "Request failed: error sending request for url (http://127.0.0.1:18206/v1/chat/completions)"},
+		{500, "{\"error\":{\"type\":\"server_error\",\"code\":\"call_upstream_connection_failed\",\"message\":\"error sending request for url (http://127.0.0.1:18204/v1/chat/completions). URL: http://127.0.0.1:18204/v1/chat/completions\",\"param\":null}}",
+		AWAY, 0, 0, NULL},
+		{500, "{\"error\":{\"message\":\"litellm.InternalServerError: InternalServerError: Hosted_vllmException - [Errno 104] Connection reset by peer\",\"type\":\"internal_server_error\",\"param\":null,\"code\":\"500\"}}",
+		AWAY, 0, 0, NULL},
+		{500, "{\"error\":{\"message\":\"Cannot connect to host 127.0.0.1:9 ssl:default [Connect call failed ('127.0.0.1', 9)]\",\"code\":500}}", AWAY, 0, 0, NULL},
+		{400, "{\"error\":{\"message\":\"Connection reset by peer\"}}", OTHER, 0, 0, NULL},
 		/* priorities: vLLM, SGLang */
 		{400, "{\"error\":{\"message\":\"Got priority 1 but Priority scheduling is not enabled.\",\"type\":\"BadRequestError\",\"code\":400}}",
 		RSTAR_ERROR_PRIORITY, 0, 0, NULL},

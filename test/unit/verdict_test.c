@@ -47,8 +47,8 @@ typedef struct Row
 	int			used;			/* attempts */
 } Row;
 
-#define OF_KIND(kind) {RSTAR_OUTCOME_##kind, 0, -1, false, false, false, false, false, false, false}
-#define OF_STATUS(status) {RSTAR_OUTCOME_STATUS, status, -1, false, false, false, false, false, false, false}
+#define OF_KIND(kind) {RSTAR_OUTCOME_##kind, 0, -1, false, false, false, false, false, false, false, false}
+#define OF_STATUS(status) {RSTAR_OUTCOME_STATUS, status, -1, false, false, false, false, false, false, false, false}
 #define DONE RSTAR_VERDICT_DONE
 #define RETRY RSTAR_VERDICT_RETRY
 #define FAIL RSTAR_VERDICT_FAIL
@@ -59,9 +59,9 @@ static const Row rows[] = {
 	{"200 as a status", RSTAR_CLASS_NONSENSE, OF_STATUS(200), ANSWER, IGNORES, STAYS, RETRY, 1},
 	{"204", RSTAR_CLASS_NONSENSE, OF_STATUS(204), ANSWER, IGNORES, STAYS, RETRY, 1},
 	{"299", RSTAR_CLASS_NONSENSE, OF_STATUS(299), ANSWER, IGNORES, STAYS, RETRY, 1},
-	{"400 too long, shortened", RSTAR_CLASS_SHORTENED, {RSTAR_OUTCOME_STATUS, 400, -1, false, false, false, true, false, false, false},
+	{"400 too long, shortened", RSTAR_CLASS_SHORTENED, {RSTAR_OUTCOME_STATUS, 400, -1, false, false, false, false, true, false, false, false},
 	ANSWER, IGNORES, STAYS, RETRY, 0},
-	{"200 cut by the context, shortened", RSTAR_CLASS_SHORTENED, {RSTAR_OUTCOME_ANSWER, 0, -1, false, false, false, true, false, false, false},
+	{"200 cut by the context, shortened", RSTAR_CLASS_SHORTENED, {RSTAR_OUTCOME_ANSWER, 0, -1, false, false, false, false, true, false, false, false},
 	ANSWER, IGNORES, STAYS, RETRY, 0},
 	{"300", RSTAR_CLASS_REJECTED, OF_STATUS(300), ANSWER, IGNORES, STAYS, FAIL, 0},
 	{"301", RSTAR_CLASS_REJECTED, OF_STATUS(301), ANSWER, IGNORES, STAYS, FAIL, 0},
@@ -71,23 +71,25 @@ static const Row rows[] = {
 	{"413", RSTAR_CLASS_REJECTED, OF_STATUS(413), ANSWER, IGNORES, STAYS, FAIL, 0},
 	{"418", RSTAR_CLASS_REJECTED, OF_STATUS(418), ANSWER, IGNORES, STAYS, FAIL, 0},
 	{"422", RSTAR_CLASS_REJECTED, OF_STATUS(422), ANSWER, IGNORES, STAYS, FAIL, 0},
-	{"403 quota", RSTAR_CLASS_QUOTA, {RSTAR_OUTCOME_STATUS, 403, -1, false, true, false, false, false, false, false}, ANSWER, IGNORES, STAYS, FAIL, 0},
-	{"429 quota", RSTAR_CLASS_QUOTA, {RSTAR_OUTCOME_STATUS, 429, 5, false, true, false, false, false, false, false}, ANSWER, IGNORES, STAYS, FAIL, 0},
-	{"400 unknown model", RSTAR_CLASS_REFUSAL, {RSTAR_OUTCOME_STATUS, 400, -1, true, false, false, false, false, false, false},
+	{"403 quota", RSTAR_CLASS_QUOTA, {RSTAR_OUTCOME_STATUS, 403, -1, false, true, false, false, false, false, false, false}, ANSWER, IGNORES, STAYS, FAIL, 0},
+	{"429 quota", RSTAR_CLASS_QUOTA, {RSTAR_OUTCOME_STATUS, 429, 5, false, true, false, false, false, false, false, false}, ANSWER, IGNORES, STAYS, FAIL, 0},
+	{"400 unknown model", RSTAR_CLASS_REFUSAL, {RSTAR_OUTCOME_STATUS, 400, -1, true, false, false, false, false, false, false, false},
 	REFUSAL, IGNORES, STAYS, RETRY, 0},
 	{"401", RSTAR_CLASS_REFUSAL, OF_STATUS(401), REFUSAL, IGNORES, STAYS, RETRY, 0},
 	{"403", RSTAR_CLASS_REFUSAL, OF_STATUS(403), REFUSAL, IGNORES, STAYS, RETRY, 0},
-	{"404 unknown model", RSTAR_CLASS_REFUSAL, {RSTAR_OUTCOME_STATUS, 404, -1, true, false, false, false, false, false, false},
+	{"404 unknown model", RSTAR_CLASS_REFUSAL, {RSTAR_OUTCOME_STATUS, 404, -1, true, false, false, false, false, false, false, false},
 	REFUSAL, IGNORES, STAYS, RETRY, 0},
 	{"untrusted", RSTAR_CLASS_REFUSAL, OF_KIND(UNTRUSTED), REFUSAL, IGNORES, STAYS, RETRY, 0},
 	{"408", RSTAR_CLASS_PUSHBACK, OF_STATUS(408), FAILURE, IGNORES, PAUSES, RETRY, 0},
 	{"429", RSTAR_CLASS_PUSHBACK, OF_STATUS(429), FAILURE, IGNORES, PAUSES, RETRY, 0},
 	{"503", RSTAR_CLASS_PUSHBACK, OF_STATUS(503), FAILURE, IGNORES, PAUSES, RETRY, 0},
-	{"404 not now", RSTAR_CLASS_PUSHBACK, {RSTAR_OUTCOME_STATUS, 404, -1, false, false, true, false, false, false, false},
+	{"404 not now", RSTAR_CLASS_PUSHBACK, {RSTAR_OUTCOME_STATUS, 404, -1, false, false, true, false, false, false, false, false},
 	FAILURE, IGNORES, PAUSES, RETRY, 0},
-	{"500 not now", RSTAR_CLASS_PUSHBACK, {RSTAR_OUTCOME_STATUS, 500, -1, false, false, true, false, false, false, false},
+	{"500 not now", RSTAR_CLASS_PUSHBACK, {RSTAR_OUTCOME_STATUS, 500, -1, false, false, true, false, false, false, false, false},
 	FAILURE, IGNORES, PAUSES, RETRY, 0},
 	{"500", RSTAR_CLASS_SERVER_ERROR, OF_STATUS(500), FAILURE, COUNTS, STAYS, RETRY, 1},
+	{"500 away", RSTAR_CLASS_SERVER_ERROR, {RSTAR_OUTCOME_STATUS, 500, -1, false, false, false, true, false, false, false, false},
+	FAILURE, COUNTS, STAYS, RETRY, 1},
 	{"501", RSTAR_CLASS_SERVER_ERROR, OF_STATUS(501), FAILURE, COUNTS, STAYS, RETRY, 1},
 	{"502", RSTAR_CLASS_SERVER_ERROR, OF_STATUS(502), FAILURE, COUNTS, STAYS, RETRY, 1},
 	{"504", RSTAR_CLASS_TIMEOUT, OF_STATUS(504), FAILURE, COUNTS, SHRINKS, RETRY, 1},

@@ -316,9 +316,10 @@ random_outcome(int weather)
 	return outcome;
 }
 
+/* "used": attempts, before this one ended */
 static void
 check_life(int i, Life *life, const RstarOutcome *outcome, RstarVerdict verdict,
-		   int n, int retries)
+		   int n, int retries, int used)
 {
 	int			status = outcome->kind == RSTAR_OUTCOME_STATUS ? outcome->status : 0;
 	bool		refusal = status == 401 || status == 403 || (status != 0 && outcome->unknown_model) ||
@@ -341,6 +342,8 @@ check_life(int i, Life *life, const RstarOutcome *outcome, RstarVerdict verdict,
 		CHECK_INT(verdict, RSTAR_VERDICT_FAIL);
 	else if (refusal)
 		CHECK(verdict == RSTAR_VERDICT_FAIL || samples[i].refusals < n);
+	else if ((status == 502 || status == 504) && samples[i].failures == used)
+		CHECK_INT(verdict, RSTAR_VERDICT_RETRY);	/* an outage behind a gateway */
 	else if (outcome->kind != RSTAR_OUTCOME_TRANSPORT && outcome->kind != RSTAR_OUTCOME_LOST)
 	{
 		life->attempts++;
@@ -382,12 +385,13 @@ random_walk(int steps)
 		{
 			RstarOutcome outcome = random_outcome(weather);
 			int64_t		answered = state(samples[i].endpoint).answered - lives[i].answered;
+			int			used = samples[i].failures;
 			RstarVerdict verdict;
 
 			lives[i].waited = answered > 0 && answered < lives[i].others;
 			in_flight[samples[i].endpoint]--;
 			verdict = rstar_route_finished(route, &samples[i], &outcome, now);
-			check_life(i, &lives[i], &outcome, verdict, n, retries);
+			check_life(i, &lives[i], &outcome, verdict, n, retries, used);
 			if (verdict != RSTAR_VERDICT_RETRY)
 			{
 				uint64_t	affinity = samples[i].affinity;
