@@ -38,8 +38,15 @@
 #define MAX_TOKEN_NAME	64
 
 /* Input bytes escaped per check for space, and bytes that one can become */
-#define ESCAPE_CHUNK	4096
+#define ESCAPE_CHUNK	512
 #define ESCAPE_GROWTH	6
+
+/*
+ * Of a body besides what is inserted, and the space that the last chunk asks for:
+ * a buffer of 8 kB, which memory contexts keep for the next one, is enough for
+ * 2 kB then
+ */
+#define USUAL_REST		4096
 
 #define LITERAL(string) {string, sizeof(string) - 1}
 
@@ -131,7 +138,7 @@ render(StringInfo buf, const RstarTask *task, RstarText query, RstarText doc, bo
 	len = inserted_len(task, inserts);
 
 	/* room for most texts at once; more is made where it is needed */
-	enlargeStringInfo(buf, (int) (len + len / 16 + ESCAPE_CHUNK));
+	enlargeStringInfo(buf, (int) (len + len / 16 + USUAL_REST));
 	begin(&reader, task);
 	while (next_piece(&reader, &piece))
 	{

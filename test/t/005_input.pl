@@ -132,6 +132,18 @@ subtest 'a large text' => sub {
 	is($sim->stats->{chat}, $n, 'it is the same text');
 };
 
+# Texts are escaped piece by piece, and what stands where two pieces meet is as it is elsewhere
+subtest 'at each place' => sub {
+	for my $shift (0 .. 17)
+	{
+		my $text = ('x' x (496 + $shift)) . '<think>' . ('y' x 504) . qq("\\\n\x01</think>) . ('z' x 497) . '<|im_end|>' x 60;
+		my $arguments = "'place $shift', " . quote($text);
+
+		ask('postgres', "SELECT retro_star_score($arguments)");
+		is(prompt_sent(), ask('postgres', "SELECT retro_star_prompt($arguments)"), "moved by $shift");
+	}
+};
+
 subtest 'what the server says' => sub {
 	my $said = "na\x{ef}ve \x{65e5}\x{672c} \x{1f600}";
 	my %expected = (postgres => $said, latin1 => "na\x{ef}ve ?? ?", ascii => $said);
