@@ -51,6 +51,7 @@ CREATE TABLE retrostar.task (
 );
 COMMENT ON TABLE retrostar.task IS 'what relevance means in a retrieval task; add your own rows';
 COMMENT ON CONSTRAINT task_template ON retrostar.task IS 'each template has its places';
+COMMENT ON INDEX retrostar.task_pkey IS 'the task of a name';
 COMMENT ON COLUMN retrostar.task.name IS 'the name to give as argument "task" or setting "retrostar.task"';
 COMMENT ON COLUMN retrostar.task.query_type IS 'what a query is, for the prompt; NULL: query';
 COMMENT ON COLUMN retrostar.task.doc_type IS 'what a document is, for the prompt; NULL: document';
@@ -147,6 +148,7 @@ CREATE TRIGGER replicated_fewer BEFORE UPDATE ON retrostar.score_cache
 	EXECUTE FUNCTION retrostar.replicated_score_trigfn();
 ALTER TABLE retrostar.score_cache ENABLE REPLICA TRIGGER replicated_fewer;
 COMMENT ON TRIGGER replicated_fewer ON retrostar.score_cache IS 'for what a subscription brings';
+COMMENT ON INDEX retrostar.score_cache_pkey IS 'the row of a key';
 
 -- Who may read it learns which documents were scored how, for all servers.
 REVOKE ALL ON retrostar.score_cache FROM PUBLIC;
@@ -432,6 +434,9 @@ COMMENT ON COLUMN retrostar.refresh_log.skipped IS 'runs that were skipped becau
 COMMENT ON COLUMN retrostar.refresh_log.warmed IS 'whether all was known before the view itself was refreshed; false: its snapshot was held while the model worked';
 COMMENT ON COLUMN retrostar.refresh_log.message IS 'the error, or why the first pair could not be scored, or why the run is not warmed';
 COMMENT ON COLUMN retrostar.refresh_log.failed_keys IS 'retrostar.cache_key() of up to ten pairs that could not be scored';
+COMMENT ON INDEX retrostar.refresh_log_pkey IS 'the entry of a run';
+COMMENT ON INDEX retrostar.refresh_log_matview_idx IS 'the last runs of a view';
+COMMENT ON CONSTRAINT refresh_log_status_check ON retrostar.refresh_log IS 'what a run can be';
 CREATE FUNCTION retrostar.replicated_refresh_trigfn() RETURNS trigger
 	AS 'MODULE_PATHNAME', 'retrostar_replicated_refresh'
 	LANGUAGE C;
@@ -489,6 +494,7 @@ COMMENT ON COLUMN retrostar.usage.prompt_tokens IS 'prompt tokens of all replies
 COMMENT ON COLUMN retrostar.usage.cached_tokens IS 'of these, those from the prefix cache of the server, where it tells';
 COMMENT ON COLUMN retrostar.usage.completion_tokens IS 'generated tokens of all replies, as the server counted them';
 COMMENT ON COLUMN retrostar.usage.seconds IS 'between request and reply, all replies together';
+COMMENT ON INDEX retrostar.usage_pkey IS 'the row of an hour, role, server and priority';
 CREATE TRIGGER replicated_usage BEFORE INSERT OR UPDATE OR DELETE ON retrostar.usage
 	FOR EACH ROW EXECUTE FUNCTION retrostar.replicated_refresh_trigfn();
 ALTER TABLE retrostar.usage ENABLE REPLICA TRIGGER replicated_usage;
@@ -534,6 +540,10 @@ COMMENT ON COLUMN retrostar.budget.server IS 'name of the server; null: all serv
 COMMENT ON COLUMN retrostar.budget.period IS 'how long a window is: whole hours, or months of the calendar (UTC)';
 COMMENT ON COLUMN retrostar.budget.samples IS 'replies in a window';
 COMMENT ON COLUMN retrostar.budget.tokens IS 'tokens of prompts and replies in a window';
+COMMENT ON INDEX retrostar.budget_pkey IS 'the budget of a name';
+COMMENT ON CONSTRAINT budget_samples_check ON retrostar.budget IS 'none below 0';
+COMMENT ON CONSTRAINT budget_tokens_check ON retrostar.budget IS 'none below 0';
+COMMENT ON CONSTRAINT budget_limit_check ON retrostar.budget IS 'it bounds something';
 CREATE FUNCTION retrostar.budget_check_trigfn() RETURNS trigger
 	AS 'MODULE_PATHNAME', 'retrostar_budget_check'
 	LANGUAGE C;

@@ -13,8 +13,11 @@
 #
 # For each suite: built from a source package, lintian without errors and
 # warnings; on a bare system one apt-get install, three commands, a score; what
-# autopkgtest would run; an update of the package under a running cluster; and
-# pgxn install of the zip.  The last line is "N passed, N failed".
+# autopkgtest would run; an update from the package of version 0.1.0 under a
+# running cluster, with 10,000 scores that must not be asked for again; and pgxn
+# install of the zip.  The sources of 0.1.0 are those of the last commit that has
+# its install script as its newest one: without the history that step fails.  The
+# last line is "N passed, N failed".
 
 # Functions are called by name
 # shellcheck disable=SC2317
@@ -29,6 +32,7 @@ test=$(dirname "$(realpath "${BASH_SOURCE[0]}")")
 suites=() cache=/var/tmp/retrostar-packages keep=''
 work='' simulator='' url=''
 passed=0 failed=0
+frozen=0.1.0
 version=$(sed -n 's/^default_version = .\(.*\).$/\1/p' "$setup_source/retrostar.control")
 
 main()
@@ -45,6 +49,7 @@ main()
 	chmod 755 "$work"
 	(run_as=(env) && setup_copy && chmod -R a+rX "$work/source") || setup_die 'could not copy the sources'
 	start_simulator
+	check "the sources of version $frozen" frozen_sources
 	for suite in "${suites[@]}"; do
 		echo "== $suite"
 		one_suite "$suite"
@@ -64,7 +69,7 @@ options()
 				shift 2 ;;
 			--cache) cache=$(realpath -m "${2:?--cache takes a directory}"); shift 2 ;;
 			--keep) keep=$(realpath -m "${2:?--keep takes a directory}"); shift 2 ;;
-			-h|--help) sed -n '3,19s/^# \{0,1\}//p' "$0"; exit ;;
+			-h|--help) sed -n '3,22s/^# \{0,1\}//p' "$0"; exit ;;
 			*) setup_die "unknown option \"$1\"; see test/packages.sh --help" ;;
 		esac
 	done
@@ -132,16 +137,17 @@ one_suite()
 		check "chroots of $suite" false
 		return
 	fi
-	mkdir -m 1777 "$work/$suite" "$work/$suite/next"
-	check 'a source package and a binary package' build_package "$suite" 1 "$work/$suite" || return
+	mkdir -m 1777 "$work/$suite" "$work/$suite/frozen"
+	check 'a source package and a binary package' build_package "$suite" "$version" "$work/source" "$work/$suite" || return
 	check 'lintian: neither errors nor warnings' lint "$suite"
 	check "the package of PostgreSQL $major is for this version" test -e "$(package_file "$suite" "$major")"
 	bare "$suite" first
 	check 'apt-get install' install_package "$suite" "$major" first
 	check 'three commands and a score' three_commands "$suite" first
 	check 'what autopkgtest runs' autopkgtest "$suite" first
-	check 'the next version of the package' build_package "$suite" 2 "$work/$suite/next" &&
-		check 'an update under a running cluster' update "$suite" "$major" first
+	bare "$suite" old
+	check "a package of version $frozen" build_package "$suite" "$frozen" "$work/frozen" "$work/$suite/frozen" &&
+		check 'an update from it under a running cluster' update "$suite" "$major" old
 	bare "$suite" zip
 	check 'the zip for PGXN' make_zip "$suite"
 	check 'pgxn install' pgxn_install "$suite" "$major" zip
@@ -151,16 +157,36 @@ one_suite()
 	fi
 }
 
-# SUITE REVISION FOLDER: as a user without privileges and without a network
+# Into $work/frozen, as its packager would have them: with debian/, of which it
+# had none, and a Makefile that builds outside of its sources, which its own did
+# not
+frozen_sources()
+{
+	local commit='' script=sql/retrostar--$frozen.sql
+
+	while read -r commit; do
+		if git -C "$setup_source" show "$commit:retrostar.control" 2>/dev/null | grep -qx "default_version = '$frozen'" &&
+			git -C "$setup_source" show "$commit:$script" 2>/dev/null | cmp -s - "$setup_source/$script"; then
+			break
+		fi
+		commit=''
+	done < <(git -C "$setup_source" log --format=%h -- .)
+	[ -n "$commit" ] || { echo "no commit of this checkout has it"; return 1; }
+	mkdir "$work/frozen" && git -C "$setup_source" archive "$commit" | tar -C "$work/frozen" -xf - || return
+	cp -r "$work/source/debian" "$work/source/Makefile" "$work/frozen/"
+	sed -n "/^retrostar ($frozen-1)/,\$p" "$work/source/debian/changelog" >"$work/frozen/debian/changelog"
+	[ -s "$work/frozen/debian/changelog" ]
+}
+
+# SUITE VERSION SOURCES FOLDER: as a user without privileges and without a network
 build_package()
 {
-	local folder=$3 revision=$2
+	local folder=$4 version=$2
 
 	rm -rf "$folder/retrostar-$version"
-	cp -r "$work/source" "$folder/retrostar-$version"
+	cp -r "$3" "$folder/retrostar-$version"
 	rm -rf "$folder/retrostar-$version/debian/control" "$folder/retrostar-$version"/test/simulator/{simulator,*.o}
 	tar -C "$folder" --exclude "retrostar-$version/debian" -cJf "$folder/retrostar_$version.orig.tar.xz" "retrostar-$version"
-	sed -i "1s/-1)/-$revision)/" "$folder/retrostar-$version/debian/changelog"
 	chmod -R a+rwX "$folder"
 	chroot_run --user nobody --bind "$folder" /tmp "$cache/$1-build" bash -c "
 		set -e
@@ -177,10 +203,10 @@ lint()
 		'lintian --fail-on error,warning --info --suppress-tags initial-upload-closes-no-bugs /tmp/retrostar_*.changes'
 }
 
-# SUITE MAJOR [FOLDER]
+# SUITE MAJOR
 package_file()
 {
-	echo "$work/$1/${3:-}postgresql-$2-retrostar_$version-"?_*.deb
+	echo "$work/$1/postgresql-$2-retrostar_$version-"?_*.deb
 }
 
 # SUITE NAME: a copy of a bare chroot, in which postgresql creates its cluster
@@ -240,23 +266,51 @@ autopkgtest()
 		debian/tests/score"
 }
 
-# SUITE MAJOR NAME: the file is replaced while the old library is loaded
+# SUITE MAJOR NAME: the file is replaced while the old library is loaded and at
+# work; until the restart that one goes on, and after it the SQL is updated
 update()
 {
-	cp "$(package_file "$1" "$2" next/)" "$work/$1-$3/root/"
-	in_bare "$1" "$3" bash -ec "$cluster_commands
-		score() { sql \"SELECT count(retro_star_score('update \$1', i::text)) FROM generate_series(1, 20) AS i\"; }
+	cp "$(package_file "$1" "$2")" "$work/$1/frozen/postgresql-$2-retrostar_$frozen"-?_*.deb "$work/$1-$3/root/"
+	in_bare "$1" "$3" bash -ec "
+		apt-get update
+		apt-get install -y /root/postgresql-$2-retrostar_$frozen-*.deb
+		$cluster_commands
 		cluster start
-		runuser -u postgres -- psql -X -At -v ON_ERROR_STOP=1 -c \"SELECT count(retro_star_score('update load', i::text)) FROM generate_series(1, 5000) AS i\" >/root/load 2>&1 &
-		load=\$!
-		until [ \"\$(sql 'SELECT samples_sent > 0 FROM retrostar.stat_queue')\" = t ]; do sleep 0.1; done
-		dpkg -i /root/postgresql-$2-retrostar_*-2_*.deb
-		expect \"\$(score running)\" 20
-		wait \$load || { cat /root/load; exit 1; }
-		expect \"\$(cat /root/load)\" 5000
+		sql \"ALTER SYSTEM SET shared_preload_libraries = 'retrostar'\"
 		cluster restart
-		expect \"\$(score restarted)\" 20
-		expect \"\$(score running)\" 20"
+		sql 'CREATE EXTENSION retrostar'
+		sql \"CREATE SERVER gpu FOREIGN DATA WRAPPER retrostar OPTIONS (url '$url', model 'retro-star')\"
+		expect \"\$(sql \"SELECT extversion FROM pg_extension WHERE extname = 'retrostar'\")\" $frozen
+
+		scores=\"SELECT count(*), md5(string_agg(score::text, ' ' ORDER BY i))
+			FROM (SELECT i, retro_star_score('cached', i::text) AS score FROM generate_series(1, 10000) AS i) AS s\"
+		known=\$(sql \"\$scores\")
+		expect \"\${known%%|*}\" 10000
+		runuser -u postgres -- psql -X -At -v ON_ERROR_STOP=1 -c \"SELECT count(retro_star_score('load', i::text)) FROM generate_series(1, 20000) AS i\" >/root/load 2>&1 &
+		load=\$!
+		until [ \"\$(sql 'SELECT samples_sent > 10000 FROM retrostar.stat_queue')\" = t ]; do sleep 0.1; done
+		sql 'SELECT retrostar.pause()'
+		dpkg -i /root/postgresql-$2-retrostar_$version-*.deb
+		kill -0 \$load
+		sql 'SELECT retrostar.resume()'
+		expect \"\$(sql \"SELECT retro_star_score('meanwhile', 'd') BETWEEN 0 AND 100\")\" t
+		said=\$(sql 'ALTER EXTENSION retrostar UPDATE' 2>&1) && { echo 'it was updated before the restart'; exit 1; }
+		grep 'the library of retrostar that is loaded is older than version $version' <<<\"\$said\"
+		wait \$load || { cat /root/load; exit 1; }
+		expect \"\$(cat /root/load)\" 20000
+		until [ \"\$(sql 'SELECT unstored = 0 FROM retrostar.stat_cache')\" = t ]; do sleep 0.1; done
+
+		cluster restart
+		said=\$(sql \"SELECT retro_star_score('cached', '1')\" 2>&1) && { echo 'it scores before the update'; exit 1; }
+		grep 'Run: ALTER EXTENSION retrostar UPDATE' <<<\"\$said\"
+		sql 'ALTER EXTENSION retrostar UPDATE'
+		expect \"\$(sql 'SELECT * FROM retrostar.version()')\" '$version|$version'
+		requests() { exec 3<>/dev/tcp/127.0.0.1/${url##*:}; printf 'GET /sim/stats HTTP/1.0\r\n\r\n' >&3; sed -n 's/.*\"chat\": *\([0-9]*\).*/\1/p' <&3; exec 3<&-; }
+		before=\$(requests)
+		[ \"\$before\" -ge 30001 ] || { echo \"requests: \$before\"; exit 1; }
+		expect \"\$(sql \"\$scores\")\" \"\$known\"
+		expect \"\$(requests)\" \"\$before\"
+		expect \"\$(sql \"SELECT retro_star_score('afterwards', 'd') BETWEEN 0 AND 100\")\" t"
 }
 
 # SUITE: from the last commit

@@ -51,7 +51,8 @@ typedef struct RstarRangeChart
 {
 	const char *title;
 	const char *summary;
-	double		high;			/* where the axis ends; 0: behind the last point */
+	double		high;			/* where the axis ends; 0: behind the last
+								 * point */
 	int			nranges;
 	const RstarRange *ranges;
 } RstarRangeChart;
