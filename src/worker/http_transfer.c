@@ -301,6 +301,10 @@ rstar_transfer_reply(RstarTransfer *transfer, CURLcode code, RstarHttpReply *rep
 	reply->secrets = transfer->secrets;
 	reply->elapsed_us = rstar_clock() - transfer->started;
 	reply->transfer = transfer;
+	/* curl's own words are of port 80 of localhost */
+	if (code == CURLE_COULDNT_CONNECT && transfer->unix_socket != NULL && os_errno != 0)
+		snprintf(transfer->error, sizeof(transfer->error), "could not connect to Unix socket \"%s\": %s",
+				 transfer->unix_socket, strerror((int) os_errno));
 	if (status >= 300)
 		reply->retry_after = rstar_transfer_header(transfer, "Retry-After");
 	if (reply->result != RSTAR_HTTP_REPLY)

@@ -203,7 +203,7 @@ conclude(RstarSample *sample, const RstarJudgement *chat)
 		snprintf(said, sizeof(said), "it takes no requests now: HTTP status %d: %s", status, chat->detail);
 		answer(sample, RSTAR_STATUS_DOUBT, said);
 	}
-	else if (status == 404 || status == 405 || status >= 500)
+	else if ((status >= 300 && status <= 399) || status == 404 || status == 405 || status >= 500)
 		fail(sample, chat->status, status, chat->detail);
 	else if (!has_list)
 		answer(sample, RSTAR_STATUS_OK, "it has no list of models");

@@ -56,6 +56,13 @@ subtest 'a redirect' => sub {
 	create_server($node, 'postgres', 'moved', $sim);
 	is(said('moved'), qq(ERROR:  server "moved" refused the request\nDETAIL:  HTTP status 301.\n)
 		. 'HINT:  Redirects are not followed: set the option "url" of the server to where they lead, which often is https.', 'is not followed');
+	is(check('moved'), 'f|server "moved" refused the request: HTTP status 301.', 'check(), though the list is there');
+};
+
+subtest 'a Unix socket that is not there' => sub {
+	create_server($node, 'postgres', 'nowhere', "unix:$dir/none.sock");
+	like(said('nowhere', "SET client_min_messages = error;"), qr{^DETAIL:  .*could not connect to Unix socket "\Q$dir\E/none\.sock": No such file or directory}m, 'is named');
+	like(check('nowhere'), qr{^f\|.*could not connect to Unix socket "\Q$dir\E/none\.sock": No such file or directory}, 'check()');
 };
 
 subtest 'keys' => sub {
