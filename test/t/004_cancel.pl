@@ -256,7 +256,7 @@ subtest 'cursors' => sub {
 		is(queue($node, 'pairs'), 0, 'nothing is asked for before the first row');
 		$session->send('FETCH 1 FROM c');
 		$sim->wait_for('running', 1);
-		wait_until('a row comes', sub { $sim->release(1); $session->{harness}->pump_nb; $session->{out} =~ /mark/ });
+		wait_until('a row comes', sub { $sim->release(1); RetroSession::read_some($session->{harness}); $session->{out} =~ /mark/ });
 		like($session->result, qr/^\d+$/, 'a row');
 		$session->query($end);
 		all_free("cursor, $end");

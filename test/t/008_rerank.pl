@@ -168,7 +168,7 @@ for my $seconds (2, 10, 50, 150)
 			(SELECT array_agg(body) FROM doc WHERE id <= 20), deadline => '$seconds s')));
 	wait_until('all are in flight, or it is over', sub {
 		my $goes_on = $session->{harness}->pumpable;
-		$session->{harness}->pump_nb if $goes_on;
+		RetroSession::read_some($session->{harness}) if $goes_on;
 		return !$goes_on || $sim->stats->{running} == 20;
 	});
 	$sim->release(5);

@@ -39,7 +39,7 @@ sub wait_said
 {
 	my ($session, $pattern) = @_;
 
-	wait_until("the session says $pattern", sub { $session->{harness}->pump_nb; return ${ $session->{err} } =~ $pattern });
+	wait_until("the session says $pattern", sub { RetroSession::read_some($session->{harness}); return ${ $session->{err} } =~ $pattern });
 	return ${ $session->{err} };
 }
 

@@ -19,6 +19,7 @@ use IPC::Run ();
 use JSON::PP ();
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
+use RetroSession ();
 use Test::More;
 use Time::HiRes ();
 
@@ -179,7 +180,7 @@ sub finish_background
 	my ($background) = @_;
 	my $harness = $background->{harness};
 
-	wait_until('a statement in the background ends', sub { $harness->pump_nb; return !$harness->pumpable });
+	wait_until('a statement in the background ends', sub { RetroSession::read_some($harness); return !$harness->pumpable });
 	$harness->finish;
 	(my $out = ${ $background->{out} }) =~ s/\s+\z//;
 	return wantarray ? ($out, ${ $background->{err} }) : $out;
