@@ -32,8 +32,8 @@ typedef struct RstarPlanFacts
 {
 	PlannedStmt *stmt;
 	RstarEffects effects;		/* rstar_walk_effects() */
-	bool		only_reads;		/* others' nodes do nothing else in the part of
-								 * the plan that is looked at */
+	bool		only_reads;		/* others' nodes do nothing else in the part
+								 * of the plan that is looked at */
 	bool		has_calls;		/* some expression calls retro_star_score, or
 								 * aggregates by retro_star_rerank_agg */
 	int			last_node_id;	/* the highest plan_node_id in use */

@@ -157,6 +157,7 @@ describe_connection(const RstarResult *result, const char *server)
 {
 	Failure		failure = {ERRCODE_CONNECTION_FAILURE, NULL, NULL, NULL};
 	char	   *said = rstar_encoding_from_utf8(result->detail, strlen(result->detail));
+
 	/* OpenSSL's words for an answer that is plain text */
 	bool		plain = strstr(said, "wrong version number") != NULL;
 
