@@ -23,6 +23,7 @@ from priority import priority_part
 from rates import cpu_part, curves_part, instant_part, rate_part, sessions_part
 from report import Report, alone, in_turns
 from session import Peak, Session, cpu_us
+from shared import shared_part
 from statements import sets_part, shapes_part
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -35,7 +36,7 @@ PARTS = {'rate': rate_part, 'cpu': cpu_part, 'instant': instant_part, 'cached': 
          'sessions': sessions_part, 'sets': sets_part, 'shapes': shapes_part, 'refresh': refresh_part,
          'bulk': bulk_part, 'cold': cold_part, 'memory': memory_part, 'many': many_part,
          'priority': priority_part, 'cancel': cancel_part, 'endpoints': endpoints_part,
-         'overhead': overhead_part, 'curves': curves_part}
+         'overhead': overhead_part, 'shared': shared_part, 'curves': curves_part}
 
 
 def main():

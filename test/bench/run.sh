@@ -15,8 +15,8 @@
 #                 judge up to this load, instead of 50 (times of a clock) and 80
 #                 (of a CPU)
 #   --only PART   rate, cpu, instant, cached, sessions, sets, shapes, refresh,
-#                 bulk, cold, memory, many, priority, cancel, endpoints, overhead
-#                 or curves; may be repeated
+#                 bulk, cold, memory, many, priority, cancel, endpoints, overhead,
+#                 shared or curves; may be repeated
 #   --json FILE   all figures, of each round
 #   --plot FILE   runs the part "curves" and draws it; no other part, if none is
 #                 asked for
