@@ -542,7 +542,9 @@ usage_over_time(StringInfo page, const char *unit, Datum since, ArrayType *serve
 							  " sum(samples) FILTER (WHERE server = ($3)[1])::float8, sum(samples) FILTER (WHERE server = ($3)[2])::float8,"
 							  " sum(samples) FILTER (WHERE server = ($3)[3])::float8, sum(samples) FILTER (WHERE server = ($3)[4])::float8,"
 							  " sum(samples) FILTER (WHERE server = ($3)[5])::float8, sum(samples) FILTER (WHERE server <> ALL ($3))::float8"
-							  " FROM generate_series($2, now(), ('1 ' || $1)::interval) AS bucket LEFT JOIN"
+							  /* where clocks go forward at midnight such a series is not of days any more */
+							  " FROM (SELECT date_trunc($1, at) AS bucket FROM generate_series($2, now(), ('1 ' || $1)::interval) AS at"
+							  " UNION SELECT date_trunc($1, now())) AS b LEFT JOIN"
 							  " (SELECT date_trunc($1, hour) AS bucket, server, sum(samples) AS samples FROM retrostar.usage"
 							  " WHERE hour >= $2 GROUP BY 1, 2) u USING (bucket)"
 							  " GROUP BY bucket ORDER BY bucket", 3, types, values);

@@ -91,9 +91,12 @@ rstar_page_text(StringInfo page, const char *text)
 	const unsigned char *next;
 	const unsigned char *end;
 
-	/* A database that does not say what its bytes are may hold any */
-	if (GetDatabaseEncoding() == PG_SQL_ASCII &&
-		!pg_verify_mbstr(PG_UTF8, text, strlen(text), true))
+	/*
+	 * A database that does not say what its bytes are may hold any, and names
+	 * of roles and databases may come from one of another encoding
+	 */
+	if (!pg_verify_mbstr(GetDatabaseEncoding() == PG_SQL_ASCII ? PG_UTF8 : GetDatabaseEncoding(),
+						 text, strlen(text), true))
 	{
 		char	   *plain = pstrdup(text);
 

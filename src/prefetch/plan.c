@@ -57,6 +57,7 @@ static void add_prefetch(RstarPlanFacts *facts, int cursor_options);
 static int	count_disabled(Plan *plan);
 static bool needs_material(PlannedStmt *stmt, int cursor_options);
 static Plan *rewrite(RstarPlanFacts *facts, Plan *plan, RstarReader reader);
+static bool inserts_junk(const ModifyTable *modify);
 static Plan *rewrite_source(RstarPlanFacts *facts, Plan *mark, RstarReader reader);
 static void rewrite_custom(RstarPlanFacts *facts, CustomScan *custom, RstarReader reader);
 static void rewrite_children(RstarPlanFacts *facts, Plan *plan, RstarReader reader);
@@ -241,17 +242,40 @@ rewrite_source(RstarPlanFacts *facts, Plan *mark, RstarReader reader)
 static void
 rewrite_custom(RstarPlanFacts *facts, CustomScan *custom, RstarReader reader)
 {
+	bool		keeps_quals = facts->keeps_quals;
 	ListCell   *lc;
 
 	foreach(lc, custom->custom_plans)
 	{
 		Plan	   *child = lfirst(lc);
 
+		/*
+		 * Who is above may act by the conditions on the rows to be changed:
+		 * TimescaleDB deletes whole compressed batches
+		 */
+		facts->keeps_quals = IsA(child, ModifyTable) && ((ModifyTable *) child)->operation != CMD_INSERT;
 		if (IsA(child, ModifyTable) || rstar_source_is_mark(child))
 			lfirst(lc) = rewrite(facts, child, reader);
 		else if (IsA(child, CustomScan))
 			rewrite_custom(facts, (CustomScan *) child, reader);
 	}
+	facts->keeps_quals = keeps_quals;
+}
+
+/* Columns that are not the table's, as those of an INSERT that a rule makes of an UPDATE */
+static bool
+inserts_junk(const ModifyTable *modify)
+{
+	ListCell   *lc;
+
+	if (modify->operation != CMD_INSERT)
+		return false;
+	foreach(lc, outerPlan(modify)->targetlist)
+	{
+		if (lfirst_node(TargetEntry, lc)->resjunk)
+			return true;
+	}
+	return false;
 }
 
 static void
@@ -259,6 +283,7 @@ rewrite_children(RstarPlanFacts *facts, Plan *plan, RstarReader reader)
 {
 	RstarReader child = unmarked(reader);
 	bool		only_reads;
+	bool		keeps_quals = facts->keeps_quals;
 
 	switch (nodeTag(plan))
 	{
@@ -271,7 +296,17 @@ rewrite_children(RstarPlanFacts *facts, Plan *plan, RstarReader reader)
 			break;
 		case T_ModifyTable:
 			child = modify_reader((ModifyTable *) plan, reader);
-			break;
+			if (!inserts_junk((ModifyTable *) plan))
+				break;
+
+			/*
+			 * PostgreSQL evaluates the list of such a source itself, and for
+			 * that it must not be ours
+			 */
+			if (rstar_source_is_mark(plan->lefttree))
+				plan->lefttree = rstar_source_unmark(plan->lefttree);
+			rewrite_children(facts, plan->lefttree, child);
+			return;
 		case T_Agg:
 			child = agg_reader((Agg *) plan, reader);
 			break;
@@ -284,9 +319,11 @@ rewrite_children(RstarPlanFacts *facts, Plan *plan, RstarReader reader)
 			return;
 		case T_SubqueryScan:
 			only_reads = rstar_walk_enter_source(facts);
+			facts->keeps_quals = false;
 			((SubqueryScan *) plan)->subplan =
 				rewrite(facts, ((SubqueryScan *) plan)->subplan, filtered(child, plan));
 			facts->only_reads = only_reads;
+			facts->keeps_quals = keeps_quals;
 			return;
 		case T_NestLoop:
 		case T_HashJoin:

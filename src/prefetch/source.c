@@ -32,6 +32,7 @@
 #include "prefetch/node.h"
 #include "prefetch/scan.h"
 #include "prefetch/source.h"
+#include "prefetch/walk.h"
 
 bool		rstar_source_marked = false;
 
@@ -63,7 +64,7 @@ create_upper_paths(PlannerInfo *root, UpperRelationKind stage, RelOptInfo *input
 	ListCell   *lc;
 
 	if (stage == UPPERREL_FINAL && rstar_prefetch && root->parse->commandType == CMD_INSERT &&
-		has_calls((Node *) root->parse, NULL))
+		!rstar_walk_inserts_values(root->parse) && has_calls((Node *) root->parse, NULL))
 	{
 		foreach(lc, output_rel->pathlist)
 		{

@@ -116,7 +116,7 @@ rstar_stage_split(RstarPlanFacts *facts, Plan *plan, RstarReader reader)
 
 	if (!divide_quals(plan, &split))
 		return plan;
-	if (split.above == NIL && !rstar_calls_contain((Node *) plan->targetlist))
+	if (split.above == NIL ? !rstar_calls_contain((Node *) plan->targetlist) : facts->keeps_quals)
 		return plan;
 
 	split.columns = rstar_columns_collect((Node *) plan->targetlist, NIL);

@@ -54,9 +54,26 @@ static bool subplan_is_observable(RstarPlanFacts *facts, int plan_id);
 RstarEffects
 rstar_walk_effects(Query *query)
 {
-	if (does_more((Node *) query, query))
+	if (rstar_walk_inserts_values(query) || does_more((Node *) query, query))
 		return RSTAR_EFFECTS_OTHER;
 	return query->commandType == CMD_SELECT ? RSTAR_EFFECTS_NONE : RSTAR_EFFECTS_TARGET;
+}
+
+bool
+rstar_walk_inserts_values(const Query *query)
+{
+	ListCell   *lc;
+
+	if (query->commandType != CMD_INSERT)
+		return false;
+	foreach(lc, query->rtable)
+	{
+		const RangeTblEntry *entry = lfirst_node(RangeTblEntry, lc);
+
+		if (entry->rtekind != RTE_VALUES && foreach_current_index(lc) + 1 != query->resultRelation)
+			return false;
+	}
+	return true;
 }
 
 /* "context" is the query whose own command does not count */

@@ -34,6 +34,8 @@ typedef struct RstarPlanFacts
 	RstarEffects effects;		/* rstar_walk_effects() */
 	bool		only_reads;		/* others' nodes do nothing else in the part
 								 * of the plan that is looked at */
+	bool		keeps_quals;	/* others look at the conditions of the scans
+								 * in that part, which have to stay there */
 	bool		has_calls;		/* some expression calls retro_star_score, or
 								 * aggregates by retro_star_rerank_agg */
 	int			last_node_id;	/* the highest plan_node_id in use */
@@ -66,6 +68,9 @@ typedef bool (*RstarExprWalker) (Node *expr, void *context);
  * somebody else puts into its plan can only be there to read.
  */
 extern RstarEffects rstar_walk_effects(Query *query);
+
+/* Is it an INSERT of values alone?  Nobody has nodes of his own in its source. */
+extern bool rstar_walk_inserts_values(const Query *query);
 
 /*
  * Collects the facts; those that only matter to a statement with calls are

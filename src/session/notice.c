@@ -18,6 +18,7 @@
 #include "postgres.h"
 
 #include "foreign/foreign.h"
+#include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
 #include "base/encoding.h"
@@ -42,13 +43,22 @@
 /* Calls of a statement that wait one after another, before the session is told */
 #define SERIAL_CALLS 20
 
-/* Which servers' dialects the session knows not to fit */
+/* Which servers' dialects the session knows not to fit, as of which version of all options */
 static struct
 {
 	Oid			serverid;
+	uint64		version;
 	RstarDialect dialect;
 }			told[DIALECTS_TOLD];
 static int	ntold = 0;
+
+/* When that was looked at, by server; of two that share a place the last one */
+static struct
+{
+	Oid			serverid;
+	uint64		version;
+	TimestampTz again_at;
+}			looked[DIALECTS_TOLD];
 
 static void tell_misfit(Oid serverid, const char *owner);
 static void tell_paused(void);
@@ -165,17 +175,16 @@ rstar_notice_serial(void)
 void
 rstar_notice_dialect(Oid serverid)
 {
-	static Oid	looked_at = InvalidOid;
-	static uint64 version = 0;
-	static TimestampTz look_at = 0;
+	int			i = serverid % DIALECTS_TOLD;
+	uint64		version = rstar_server_version();
 	TimestampTz now = GetCurrentTimestamp();
 	RstarOutlook outlook;
 
-	if (serverid == looked_at && version == rstar_server_version() && now < look_at)
+	if (looked[i].serverid == serverid && looked[i].version == version && now < looked[i].again_at)
 		return;
-	looked_at = serverid;
-	version = rstar_server_version();
-	look_at = TimestampTzPlusMilliseconds(now, DIALECT_LOOK);
+	looked[i].serverid = serverid;
+	looked[i].version = version;
+	looked[i].again_at = TimestampTzPlusMilliseconds(now, DIALECT_LOOK);
 	rstar_counters_outlook(serverid, &outlook);
 	if (outlook.misfit[0] != '\0')
 		tell_misfit(serverid, outlook.misfit);
@@ -185,28 +194,48 @@ rstar_notice_dialect(Oid serverid)
 static void
 tell_misfit(Oid serverid, const char *owner)
 {
-	RstarServer *server = rstar_server_load(serverid);
+	MemoryContext context;
+	MemoryContext old;
+	RstarServer *server;
 	RstarMisfit misfit;
-	char	   *remedy;
+	uint64		version = rstar_server_version();
+	int			i;
 
-	if (server == NULL || !rstar_misfit(server->dialect, owner, &misfit))
-		return;
-	for (int i = 0; i < ntold; i++)
+	for (i = 0; i < ntold; i++)
 	{
-		if (told[i].serverid == serverid && told[i].dialect == server->dialect)
+		if (told[i].serverid == serverid && told[i].version == version)
 			return;
 	}
-	if (ntold == DIALECTS_TOLD)
-		return;
-	told[ntold].serverid = serverid;
-	told[ntold++].dialect = server->dialect;
-	remedy = rstar_misfit_remedy(server, misfit.fits);
+	context = AllocSetContextCreate(CurrentMemoryContext, "retrostar misfit", ALLOCSET_SMALL_SIZES);
+	old = MemoryContextSwitchTo(context);
+	server = rstar_server_load(serverid);
+	if (server != NULL && rstar_misfit(server->dialect, owner, &misfit))
+	{
+		for (i = 0; i < ntold; i++)
+		{
+			if (told[i].serverid == serverid && told[i].dialect == server->dialect)
+				break;
+		}
+		if (i < ntold)
+			told[i].version = version;
+		else if (ntold < DIALECTS_TOLD)
+		{
+			char	   *remedy = rstar_misfit_remedy(server, misfit.fits);
+
+			told[ntold].serverid = serverid;
+			told[ntold].version = version;
+			told[ntold++].dialect = server->dialect;
+			InvalidateCatalogSnapshot();
+			ereport(NOTICE,
+					(errmsg("option \"dialect\" of server \"%s\" does not fit", server->name),
+					 errdetail("It is \"%s\", and \"%s\" fits %s: %s.  There are scores, of another distribution.",
+							   rstar_dialect_name(server->dialect), misfit.fits, misfit.server, misfit.harm),
+					 errhint("%s;", remedy)));
+		}
+	}
 	InvalidateCatalogSnapshot();
-	ereport(NOTICE,
-			(errmsg("option \"dialect\" of server \"%s\" does not fit", server->name),
-			 errdetail("It is \"%s\", and \"%s\" fits %s: %s.  There are scores, of another distribution.",
-					   rstar_dialect_name(server->dialect), misfit.fits, misfit.server, misfit.harm),
-			 errhint("%s;", remedy)));
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(context);
 }
 
 void

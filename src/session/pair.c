@@ -331,12 +331,15 @@ digest_context(void)
 	static ResourceOwner own = NULL;
 	static pg_cryptohash_ctx *context = NULL;
 	ResourceOwner owner = CurrentResourceOwner;
+	MemoryContext old;
 
 	if (context != NULL)
 		return context;
 	if (own == NULL)
 		own = ResourceOwnerCreate(NULL, "retrostar digest");
 	CurrentResourceOwner = own;
+	/* without OpenSSL it is palloc'd in the current one */
+	old = MemoryContextSwitchTo(TopMemoryContext);
 	PG_TRY();
 	{
 		context = pg_cryptohash_create(PG_SHA256);
@@ -344,6 +347,7 @@ digest_context(void)
 	PG_FINALLY();
 	{
 		CurrentResourceOwner = owner;
+		MemoryContextSwitchTo(old);
 	}
 	PG_END_TRY();
 	return context;

@@ -118,10 +118,10 @@ list_done(const RstarHttpReply *reply)
 	}
 	seen->front = front(reply);
 	if (config != NULL)
-	{
 		rstar_reply_models(reply->body, reply->body_len, config->model, &seen->models);
+	/* it may have fewer endpoints by now */
+	if (rstar_target_endpoint(sample->target, sample->claim.endpoint) != NULL)
 		rstar_models_kind(sample->target, sample->claim.endpoint, reply, &seen->models);
-	}
 	ask(sample, true);
 }
 

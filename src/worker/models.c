@@ -48,10 +48,13 @@
 
 typedef struct Question
 {
+	uint32		number;
 	Oid			serverid;
 	RstarChannel *channel;
 	char		url[FLEXIBLE_ARRAY_MEMBER]; /* endpoints may be renumbered */
 } Question;
+
+static uint32 questions = 0;	/* asked so far; 0 is the number of none */
 
 static bool ask(RstarTarget *target, int endpoint, RstarChannel *channel);
 static void asked(const RstarHttpReply *reply);
@@ -83,6 +86,7 @@ ask(RstarTarget *target, int endpoint, RstarChannel *channel)
 											  offsetof(Question, url) + strlen(url->text) + 1);
 	RstarHttpRequest request;
 
+	question->number = target->listed[endpoint].question = ++questions;
 	question->serverid = target->serverid;
 	question->channel = channel;
 	strcpy(question->url, url->text);
@@ -113,7 +117,8 @@ asked(const RstarHttpReply *reply)
 	{
 		for (int i = 0; i < target->config->nurls; i++)
 		{
-			if (strcmp(target->config->urls[i].text, question->url) == 0)
+			if (target->listed[i].question == question->number &&
+				strcmp(target->config->urls[i].text, question->url) == 0)
 				note(target, i, reply);
 		}
 		target->wake = 0;
@@ -139,7 +144,11 @@ note(RstarTarget *target, int endpoint, const RstarHttpReply *reply)
 	else if (reply->status == 401 || reply->status == 403)
 	{
 		listed->ask_at = now + ASK_OTHER;	/* who asks next may have a key */
-		listed->misfit[0] = '\0';
+		if (listed->misfit[0] != '\0')
+		{
+			listed->misfit[0] = '\0';
+			rstar_target_publish(target, endpoint);
+		}
 	}
 	else
 	{

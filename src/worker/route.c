@@ -280,7 +280,14 @@ rstar_route_sent(RstarRoute *route, RstarAttempt *attempt, int endpoint, int64_t
 	rstar_endpoint_sent(&route->endpoints[endpoint], attempt, now);
 }
 
-/* Nothing in flight, and for long nothing happened */
+void
+rstar_route_wanted(RstarRoute *route, int64_t now)
+{
+	if (!is_idle(route, now) && route->last_event < now)
+		route->last_event = now;
+}
+
+/* Nothing in flight, and for long nothing happened, nor did anybody wait */
 static bool
 is_idle(const RstarRoute *route, int64_t now)
 {

@@ -63,6 +63,13 @@ extern bool rstar_route_may_yield(const RstarRoute *route, const RstarAttempt *a
 extern int	rstar_route_choose(RstarRoute *route, const RstarAttempt *attempt,
 							   int64_t now, int64_t *wake);
 
+/*
+ * Somebody waits for it, which is told every few seconds at least: between two
+ * trials of an endpoint that is ill more time may pass than is taken for the end
+ * of a time of work, after which rstar_route_unavailable() counts anew.
+ */
+extern void rstar_route_wanted(RstarRoute *route, int64_t now);
+
 /* The attempt was sent to the endpoint that choose named */
 extern void rstar_route_sent(RstarRoute *route, RstarAttempt *attempt,
 							 int endpoint, int64_t now);

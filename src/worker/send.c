@@ -154,6 +154,8 @@ turn_target(RstarTarget *target, int64 now)
 	wake = rstar_probe_turn(target, now);
 	(void) rstar_target_turn(target, now);
 	rstar_recall_turn(target, now);
+	if (target->ndelayed > 0)
+		rstar_route_wanted(target->route, now);
 	/* Before anything is sent again: what is on its way gives hope */
 	if (rstar_target_silent(target, now))
 		fail_delayed(target, silence(target), target->last_error);
@@ -204,6 +206,8 @@ close_lost(RstarTarget *target, int endpoint, int64 before)
 						url, target->config->name, n),
 				 errdetail("They are asked for again.")));
 	rstar_target_log_changes(target, 0, "connection refused");
+	if (url != NULL)
+		rstar_target_forget_models(target, endpoint);
 	rstar_target_publish(target, endpoint);
 	target->wake = 0;
 }

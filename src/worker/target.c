@@ -557,7 +557,14 @@ rstar_target_forget_channel(RstarTarget *target, Oid mapping)
 }
 
 void
-rstar_target_log_changes(const RstarTarget *target, int http_status, const char *error)
+rstar_target_forget_models(RstarTarget *target, int endpoint)
+{
+	target->listed[endpoint].fits = false;
+	target->listed[endpoint].ask_at = 0;
+}
+
+void
+rstar_target_log_changes(RstarTarget *target, int http_status, const char *error)
 {
 	RstarChange change;
 
@@ -581,9 +588,7 @@ rstar_target_log_changes(const RstarTarget *target, int http_status, const char 
 						 errdetail("The last failure: %s.", cause)));
 				break;
 			case RSTAR_CHANGE_CLOSED:
-				/* It may be another one, with another model */
-				target->listed[change.endpoint].fits = false;
-				target->listed[change.endpoint].ask_at = 0;
+				rstar_target_forget_models(target, change.endpoint);
 				ereport(LOG,
 						(errmsg("endpoint \"%s\" of server \"%s\" is used again",
 								endpoint, target->config->name)));

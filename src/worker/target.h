@@ -50,6 +50,8 @@ typedef struct RstarListed
 {
 	bool		fits;			/* nothing remains to be asked */
 	bool		asked;			/* it is being asked */
+	uint32		question;		/* number of the last one; the answers to others
+								 * came too late */
 	int64		ask_at;			/* us: not again before */
 	char		other[RSTAR_DETAIL_LEN];	/* what it serves, when another;
 											 * or "" */
@@ -138,13 +140,16 @@ extern void rstar_target_leave_channel(RstarChannel *channel);
 /* The server refused the key: who comes next reads it again, from its file */
 extern void rstar_target_forget_channel(RstarTarget *target, Oid mapping);
 
+/* Another server may be there: what this endpoint serves is asked again */
+extern void rstar_target_forget_models(RstarTarget *target, int endpoint);
+
 /*
  * Logs what changed with endpoints since it was last called; why: an HTTP
  * status, or (0) curl's words, or NULL.  Nothing that a server said: it may
  * quote documents and keys.  What an endpoint serves that is used again is not
  * known any more.
  */
-extern void rstar_target_log_changes(const RstarTarget *target, int http_status,
+extern void rstar_target_log_changes(RstarTarget *target, int http_status,
 									 const char *error);
 
 /* It has refused a request for its priority, and gets none any more */

@@ -180,7 +180,7 @@ rstar_verdict_find(RstarRoute *route, RstarAttempt *attempt, RstarEndpoint *endp
 				   const RstarOutcome *outcome, int64_t now)
 {
 	const Meaning *meaning = &meanings[rstar_verdict_class(outcome)];
-	bool		trying = endpoint != NULL && endpoint->trips > 0;
+	bool		trying = endpoint != NULL && endpoint->trips > 0 && endpoint->served_at < endpoint->closed_at;
 	bool		trial = endpoint != NULL && endpoint->trial && attempt->sent_at >= endpoint->closed_at;
 	RstarVerdict verdict;
 

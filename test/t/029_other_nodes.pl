@@ -41,6 +41,15 @@ SKIP: {
 		all_at_once('partitions', "SELECT id, retro_star_score('at once', body) s FROM pdocs ORDER BY s DESC LIMIT 3", 64);
 	};
 }
+# A rule makes an INSERT with columns that are not the table's: PostgreSQL's error, as without us
+$node->safe_psql('postgres', q(CREATE TABLE base (k int, a int, b float8); CREATE TABLE lg (a int, b float8);
+	CREATE TABLE other (k int, v text); CREATE VIEW vw AS SELECT * FROM base; INSERT INTO base VALUES (1, 1, 1), (2, 2, 2); INSERT INTO other VALUES (1, 'one'), (2, 'two');
+	CREATE RULE r AS ON UPDATE TO vw DO INSTEAD INSERT INTO lg SELECT new.a, new.b RETURNING NULL::int, lg.a, lg.b));
+create_server($node, 'postgres', 'gpu', $sim);
+$ENV{PGDATABASE} = 'postgres';
+my ($with, $without) = map { psql("SET retrostar.prefetch = $_; UPDATE vw SET b = coalesce(retro_star_score('q', o.v), o.k) FROM other o WHERE o.k = vw.k RETURNING o.v, b;") } qw(on off);
+is($with, $without, 'an INSERT that a rule has made of an UPDATE');
+is(psql('SELECT 1;'), "1\n", 'the server is there');
 done_testing();
 
 sub hypertables
@@ -56,7 +65,7 @@ sub hypertables
 		# without an order; and what was rolled back may change the plan
 		($on, $off) = map { join('', sort split(/^/, $_)) } $on, $off if $query =~ /RETURNING/;
 		is($on, $off, "$name: same result");
-		is(psql("EXPLAIN $query;") =~ /Retro\* Prefetch/ ? 1 : 0, $node_shown, "$name: node");
+		is(psql("EXPLAIN $query;") =~ /Retro\* Prefetch/ ? 1 : 0, $node_shown, "$name: node") if defined $node_shown;
 	};
 	my $latest = 'SELECT * FROM docs ORDER BY id DESC LIMIT 40';
 
@@ -81,9 +90,17 @@ sub hypertables
 	# where the rows that change are found, a node of TimescaleDB may have effects
 	$ahead->('INSERT, volatile', "INSERT INTO qs (qid, q) SELECT nextval('numbers') - lastval() + id, retro_star_score('q', body)::text FROM ($latest) x RETURNING qid, q", 0);
 	$ahead->('DELETE by a condition', "DELETE FROM docs WHERE id <= 20 AND retro_star_score('q', body) > 50 RETURNING id", 0);
+	# and it may go by the conditions of their scan, which stay there
+	chomp(my $chunk = psql("SELECT show_chunks('docs') ORDER BY 1 LIMIT 1;"));
+	$ahead->('DELETE of a chunk by a condition', "DELETE FROM $chunk WHERE id <= 20 AND retro_star_score('q', body) > 50 RETURNING id", 0);
+	$ahead->('UPDATE of a chunk by a condition', "UPDATE $chunk SET s = 1 WHERE id <= 20 AND retro_star_score('q', body) > 50 RETURNING id", 0);
+	psql('ALTER DATABASE hypertable SET timescaledb.enable_chunk_append = off;');
+	$ahead->("DELETE by a condition, without ChunkAppend", "DELETE FROM docs WHERE id <= 20 AND retro_star_score('q', body) > 50 RETURNING id", 0);
+	$ahead->("UPDATE, without ChunkAppend", "UPDATE docs SET s = retro_star_score('q', body) WHERE id <= 50 RETURNING id, s", 1);
+	psql('ALTER DATABASE hypertable RESET timescaledb.enable_chunk_append;');
 	my $merge = "MERGE INTO docs d USING (SELECT id, retro_star_score('q', body) sc FROM pdocs WHERE id <= 20 OFFSET 0) x ON d.id = x.id";
 	$ahead->('MERGE', "$merge WHEN MATCHED THEN UPDATE SET s = sc", 1);
-	$ahead->('MERGE that inserts', "$merge WHEN MATCHED THEN UPDATE SET s = sc WHEN NOT MATCHED THEN INSERT (id, s) VALUES (x.id, sc)", 0);
+	$ahead->('MERGE that inserts', "$merge WHEN MATCHED THEN UPDATE SET s = sc WHEN NOT MATCHED THEN INSERT (id, s) VALUES (x.id, sc)", undef);	# 2.19 has a node of its own there, 2.31 does not
 
 	# the ways out that doc/planning.md names
 	$ahead->('condition', "SELECT id FROM (SELECT id, retro_star_score('q', body) AS score FROM docs ORDER BY id DESC OFFSET 0) x WHERE score > 50", 1);

@@ -155,7 +155,7 @@ sub start_prometheus
 	my $at = '127.0.0.1:' . PostgreSQL::Test::Cluster::get_free_port();
 
 	append_to_file("$dir/prometheus.yml", <<"END");
-global: {scrape_interval: 1s, scrape_timeout: 1s}
+global: {scrape_interval: 3s, scrape_timeout: 3s}
 scrape_configs: [{job_name: retrostar, static_configs: [{targets: ['127.0.0.1:$port']}]}]
 END
 	return { at => $at, harness => IPC::Run::start([ $program, "--config.file=$dir/prometheus.yml", "--storage.tsdb.path=$dir/data", "--web.listen-address=$at" ],
@@ -185,7 +185,11 @@ sub answers_of
 	{
 		(my $query = $expr) =~ s/\$__rate_interval/1h/g;
 		$query =~ s/\$instance/.+/g;
-		$answers{$expr} = ask_prometheus($self, $query);
+		# a scrape that comes late hides what is there, until the next one
+		wait_until("Prometheus answers $expr", sub {
+			$answers{$expr} = ask_prometheus($self, $query);
+			return !$self->{harness}->pumpable || $answers{$expr}{status} ne 'success' || @{ $answers{$expr}{data}{result} } > 0;
+		});
 	}
 	return \%answers;
 }

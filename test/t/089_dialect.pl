@@ -11,6 +11,8 @@ use PostgreSQL::Test::Utils;
 use RetroTest;
 use Test::More;
 
+# Who is asked what he is gets so much time for it, however busy the machine is
+my @patient = (connect_timeout => '60s');
 my $node = new_node('dialect');
 my %kinds = (sglang => 'SGLang', vllm => 'vLLM', llamacpp => 'llama-server');
 
@@ -60,7 +62,7 @@ for my $kind (sort keys %kinds)
 	{
 		my $server = "${dialect}_for_$kind";
 
-		create_server($node, 'postgres', $server, $sim, dialect => $dialect);
+		create_server($node, 'postgres', $server, $sim, dialect => $dialect, @patient);
 		if ($dialect eq $kind)
 		{
 			is(said(score($server)), '', "$server: nothing is said");
@@ -92,7 +94,7 @@ subtest 'the option was not given' => sub {
 	my $sim = start_simulator('--dialect', 'vllm', '--model', 'm');
 	my $remedy = q(ALTER SERVER "Not Given" OPTIONS (ADD dialect 'vllm'));
 
-	create_server($node, 'postgres', '"Not Given"', $sim);
+	create_server($node, 'postgres', '"Not Given"', $sim, @patient);
 	like(said(score('Not Given')), qr/^NOTICE: .*\nDETAIL: .*\nHINT:  \Q$remedy\E;$/, 'is told how to give it');
 	like(check('Not Given'), qr/^\|.*; \Q$remedy\E$/, 'by check(), too');
 	$node->safe_psql('postgres', $remedy);
@@ -102,8 +104,8 @@ subtest 'the option was not given' => sub {
 subtest 'one session, several servers and dialects' => sub {
 	my $sim = start_simulator('--dialect', 'vllm', '--model', 'm');
 
-	create_server($node, 'postgres', 'one', $sim, dialect => 'llamacpp');
-	create_server($node, 'postgres', 'two', $sim, dialect => 'openai');
+	create_server($node, 'postgres', 'one', $sim, dialect => 'llamacpp', @patient);
+	create_server($node, 'postgres', 'two', $sim, dialect => 'openai', @patient);
 	my @told = said(score('one') . score('two') . score('one') . score('two')
 		. "ALTER SERVER one OPTIONS (SET dialect 'sglang');\n" . score('one') . score('one')
 		. "ALTER SERVER one OPTIONS (SET dialect 'vllm');\n" . score('one')) =~ /^NOTICE:  .* of server "(\w+)"/mg;
@@ -119,12 +121,12 @@ subtest 'nobody is told' => sub {
 	for my $router (sort keys %servers)
 	{
 		my $sim = start_simulator('--model', 'm', @{ $servers{$router} });
-		create_server($node, 'postgres', $router, $sim);
+		create_server($node, 'postgres', $router, $sim, @patient);
 		is(said(score($router)), '', "of $router");
 		unlike(check($router), qr/dialect/, "check() neither, of $router");
 	}
 	my $sim = start_simulator('--dialect', 'openai', '--model', 'm');
-	create_server($node, 'postgres', 'unknown', $sim, dialect => 'openai');
+	create_server($node, 'postgres', 'unknown', $sim, dialect => 'openai', @patient);
 	is(said(score('unknown')), '', 'of a server that does not say what it is');
 	is(check('unknown'), 't|it serves "m"', 'nor check()');
 
@@ -132,7 +134,7 @@ subtest 'nobody is told' => sub {
 	{
 		$sim = start_simulator('--dialect', 'vllm', '--model', 'm');
 		$sim->control({ fail => [ { mode => 'status', status => $status, path => '/v1/models' } ] });
-		create_server($node, 'postgres', "no_list_$status", $sim, dialect => 'llamacpp');
+		create_server($node, 'postgres', "no_list_$status", $sim, dialect => 'llamacpp', @patient);
 		is(said(score("no_list_$status")), '', "of a server that answers $status");
 	}
 };
@@ -141,7 +143,7 @@ subtest 'one question, and no score twice' => sub {
 	for my $dialect (qw(sglang vllm llamacpp openai))
 	{
 		my $sim = start_simulator('--dialect', $dialect, '--model', 'm');
-		create_server($node, 'postgres', "asked_$dialect", $sim, dialect => $dialect, max_in_flight => 8);
+		create_server($node, 'postgres', "asked_$dialect", $sim, dialect => $dialect, max_in_flight => 8, @patient);
 		is($node->safe_psql('postgres', "SELECT count(retro_star_score('$dialect', i::text, server => 'asked_$dialect')) FROM generate_series(1, 50) i"),
 			50, $dialect);
 		is($sim->stats->{chat}, 50, 'each pair is asked for once');

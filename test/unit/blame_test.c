@@ -297,6 +297,39 @@ test_trials(void)
 		CHECK_INT(finish_status(0, 502, -1), round < 2 ? RETRY : RSTAR_VERDICT_FAIL);
 	}
 
+	CASE("whoever was answered, by a refusal, too: then it is");
+	setup(1, 0, 2);
+	trip(0);
+	try_it();
+	send_to(1, 0);
+	finish_status(1, 400, -1);
+	for (int round = 0; round < 3; round++)
+	{
+		now += S;
+		send_to(0, 0);
+		CHECK_INT(finish_status(0, 502, -1), round < 2 ? RETRY : RSTAR_VERDICT_FAIL);
+	}
+
+	CASE("half a minute between trials: who waits all the time does not wait for ever");
+	for (int wanted = 0; wanted <= 1; wanted++)
+	{
+		setup(1, 0, 2);
+		trip(0);
+		for (int round = 0; round < 3; round++)
+		{
+			for (int i = 0; i < 29; i++)
+			{
+				now += S;
+				if (wanted)
+					rstar_route_wanted(route, now);
+			}
+			try_it();
+			send_to(0, 0);
+			CHECK_INT(finish_status(0, 502, -1), RETRY);
+		}
+		CHECK_INT(rstar_route_unavailable(route, now, 60 * S), wanted);
+	}
+
 	CASE("time-outs of a gateway make its 502 an outage: who waited in line, and who did not");
 	for (int answers = 0; answers <= 2; answers += 2)
 	{
