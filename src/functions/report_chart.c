@@ -45,7 +45,7 @@ rstar_chart_bars(StringInfo page, const RstarBarChart *chart)
 
 	for (int i = 0; i < chart->nbars; i++)
 		highest = Max(highest, bar_total(chart, i));
-	tick = step(highest);
+	tick = ceil(step(highest));	/* of what is counted */
 	high = tick * Max(ceil(highest / tick), 1);
 	begin_figure(page, chart->title, chart->summary, HEIGHT);
 	for (double at = 0; at <= high; at += tick)
@@ -54,7 +54,7 @@ rstar_chart_bars(StringInfo page, const RstarBarChart *chart)
 
 		appendStringInfo(page, "<line class=\"grid\" x1=\"%d\" x2=\"%d\" y1=\"%.1f\" y2=\"%.1f\"/>\n",
 						 LEFT, WIDTH - RIGHT, y, y);
-		text_at(page, LEFT - 6, y + 4, "end", tick < 1 ? rstar_page_decimal(at) : rstar_page_number(at));
+		text_at(page, LEFT - 6, y + 4, "end", rstar_page_number(at));
 	}
 	draw_bars(page, chart, high);
 	text_at(page, (LEFT + WIDTH - RIGHT) / 2, HEIGHT - 2, "middle", chart->across);
@@ -101,7 +101,7 @@ rstar_chart_ranges(StringInfo page, const RstarRangeChart *chart)
 
 		appendStringInfo(page, "<line class=\"grid\" x1=\"%.1f\" x2=\"%.1f\" y1=\"%d\" y2=\"%d\"/>\n",
 						 x, x, TOP, base);
-		text_at(page, x, base + 14, "middle", tick < 1 ? rstar_page_decimal(at) : rstar_page_number(at));
+		text_at(page, x, base + 14, "middle", tick == floor(tick) ? rstar_page_number(at) : rstar_page_decimal(at));
 	}
 	for (int i = 0; i < chart->nranges; i++)
 		draw_range(page, &chart->ranges[i], TOP + ROW * i + ROW / 2, high);
