@@ -106,10 +106,10 @@ subtest 'a proxy before a queue' => sub {
 		'<', 60, 'which have shown how much is answered in time');
 
 	$sim->control({ hold => $true });
-	$node->safe_psql('postgres', q(ALTER SERVER impatient OPTIONS (ADD max_in_flight '3', ADD retries '1')));
+	$node->safe_psql('postgres', q(ALTER SERVER impatient OPTIONS (ADD max_in_flight '3', ADD retries '1', ADD unavailable_timeout '10s')));
 	my ($out, $err) = finish_background(ask_background($node, 'postgres',
 		q(SELECT count(retro_star_score('never', i::text, server => 'impatient')) FROM generate_series(1, 3) i)));
-	like($err, qr/ERROR:  .*server "impatient" failed.*HTTP status 504/s, 'who answers nobody is said to fail');
+	like($err, qr/ERROR:  .*could not reach server "impatient".*No endpoint has answered.*504 Gateway Time-out/s, 'who answers nobody is said to be out of reach');
 };
 
 subtest 'a body that a proxy finds too large' => sub {
