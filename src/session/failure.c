@@ -158,13 +158,18 @@ describe_connection(const RstarResult *result, const char *server)
 	Failure		failure = {ERRCODE_CONNECTION_FAILURE, NULL, NULL, NULL};
 	char	   *said = rstar_encoding_from_utf8(result->detail, strlen(result->detail));
 
-	/* OpenSSL's words for an answer that is plain text */
-	bool		plain = strstr(said, "wrong version number") != NULL;
+	/*
+	 * OpenSSL's words for an answer that is plain text; and for none, which
+	 * is what remains of one where a long greeting was cut off
+	 */
+	bool		answers = strstr(said, "wrong version number") != NULL;
+	bool		plain = answers || strstr(said, "SSL routines::unexpected eof") != NULL;
 
 	failure.hint = psprintf("SELECT * FROM retrostar.check('%s') shows the state of each endpoint.", server);
 	if (plain)
 	{
-		said = psprintf("%s (it does not speak TLS; the option \"url\" says https)", said);
+		said = psprintf("%s (%sit does not speak TLS; the option \"url\" says https)", said,
+						answers ? "" : "perhaps ");
 		failure.hint = "Set the option \"url\" of the server to http, or to a port where https is spoken.";
 	}
 	switch (result->status)
