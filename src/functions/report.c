@@ -537,12 +537,15 @@ usage_over_time(StringInfo page, const char *unit, Datum since, ArrayType *serve
 	RstarBar   *bars;
 	double		others = 0;
 
+	/*
+	 * Where clocks go forward at midnight the series itself is not of days
+	 * any more
+	 */
 	chart.nbars = select_rows("SELECT to_char(bucket, CASE $1 WHEN 'hour' THEN 'MM-DD HH24:MI' WHEN 'day' THEN 'YYYY-MM-DD'"
 							  " ELSE 'YYYY-MM' END),"
 							  " sum(samples) FILTER (WHERE server = ($3)[1])::float8, sum(samples) FILTER (WHERE server = ($3)[2])::float8,"
 							  " sum(samples) FILTER (WHERE server = ($3)[3])::float8, sum(samples) FILTER (WHERE server = ($3)[4])::float8,"
 							  " sum(samples) FILTER (WHERE server = ($3)[5])::float8, sum(samples) FILTER (WHERE server <> ALL ($3))::float8"
-							  /* where clocks go forward at midnight such a series is not of days any more */
 							  " FROM (SELECT date_trunc($1, at) AS bucket FROM generate_series($2, now(), ('1 ' || $1)::interval) AS at"
 							  " UNION SELECT date_trunc($1, now())) AS b LEFT JOIN"
 							  " (SELECT date_trunc($1, hour) AS bucket, server, sum(samples) AS samples FROM retrostar.usage"

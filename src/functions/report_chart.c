@@ -45,7 +45,7 @@ rstar_chart_bars(StringInfo page, const RstarBarChart *chart)
 
 	for (int i = 0; i < chart->nbars; i++)
 		highest = Max(highest, bar_total(chart, i));
-	tick = ceil(step(highest));	/* of what is counted */
+	tick = ceil(step(highest)); /* of what is counted */
 	high = tick * Max(ceil(highest / tick), 1);
 	begin_figure(page, chart->title, chart->summary, HEIGHT);
 	for (double at = 0; at <= high; at += tick)

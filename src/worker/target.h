@@ -50,8 +50,8 @@ typedef struct RstarListed
 {
 	bool		fits;			/* nothing remains to be asked */
 	bool		asked;			/* it is being asked */
-	uint32		question;		/* number of the last one; the answers to others
-								 * came too late */
+	uint32		question;		/* number of the last one; the answers to
+								 * others came too late */
 	int64		ask_at;			/* us: not again before */
 	char		other[RSTAR_DETAIL_LEN];	/* what it serves, when another;
 											 * or "" */
